@@ -1,0 +1,49 @@
+"""Every session feature: its name, unit and meaning. A feature without an entry here does not exist (tested)."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureEntry:
+    """What a person needs to know to use a feature.
+
+    Attributes:
+        unit: What its number counts.
+        meaning: In words a fraud analyst uses.
+        neutral: Its value when nothing is known.
+    """
+
+    unit: str
+    meaning: str
+    neutral: float = 0.0
+
+
+NO_GAP_SECONDS = 100_000.0
+"""`session_gap_min_seconds` before there is a gap: far above any real one, so that a tree can tell them apart."""
+
+CATALOGUE: dict[str, FeatureEntry] = {
+    "session_events": FeatureEntry("events", "Events of the session so far, this one included", 1.0),
+    "session_page_views": FeatureEntry("events", "Pages opened"),
+    "session_clicks": FeatureEntry("events", "Clicks"),
+    "session_inputs": FeatureEntry("events", "Fields filled in"),
+    "session_logins": FeatureEntry("events", "Successful logins"),
+    "session_login_failures": FeatureEntry("events", "Failed logins"),
+    "session_transfers": FeatureEntry("events", "Transfers"),
+    "session_duration_seconds": FeatureEntry("seconds", "From the first event to the latest"),
+    "session_gap_mean_seconds": FeatureEntry("seconds", "Mean pause between events"),
+    "session_gap_std_seconds": FeatureEntry("seconds", "Spread of the pauses: near 0 is a machine's rhythm"),
+    "session_gap_min_seconds": FeatureEntry("seconds", "Shortest pause", NO_GAP_SECONDS),
+    "session_latency_mean_ms": FeatureEntry("milliseconds", "Mean reaction time of the page"),
+    "session_latency_max_ms": FeatureEntry("milliseconds", "Longest reaction time of the page"),
+    "session_distinct_pages": FeatureEntry("pages", "Different pages, up to 16", 1.0),
+    "session_repeated_pages": FeatureEntry("events", "Events on the same page as the event before"),
+    "session_ip_changes": FeatureEntry("events", "Times the network address changed"),
+    "session_device_changes": FeatureEntry("events", "Times the device fingerprint changed"),
+    "session_failure_ratio": FeatureEntry("ratio", "Share of failed logins among the events"),
+    "session_transfer_ratio": FeatureEntry("ratio", "Share of transfers among the events"),
+    "session_input_ratio": FeatureEntry("ratio", "Share of filled fields among the events"),
+    "session_events_per_second": FeatureEntry("events per second", "Events over one second plus the duration", 1.0),
+    "device_risk": FeatureEntry("score", "Risk of the device, 0 to 1, as Redis knew it at this event"),
+    "account_locked": FeatureEntry("flag", "1 if the account was locked at this event"),
+    "user_recent_failures": FeatureEntry("events", "The user's failed logins in the last hour, as Redis knew them"),
+}

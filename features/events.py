@@ -1,0 +1,67 @@
+"""The columns of a batch of events as the running features see them: numbers only, one element an event."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.codes import string_codes
+
+ANSWERS = ("device_risk", "account_locked", "recent_failures")
+"""What the stores know of an event's device and user; joined at the row, never carried."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventColumns:
+    """A batch of events, one element an event in every array.
+
+    Attributes:
+        type: uint8, position in `schemas.events.EVENT_TYPES`.
+        page: uint64 code of the normalised page.
+        timestamp_ms: int64, event time.
+        latency_ms: int64, 0 to 600,000.
+        device: uint64 code of the fingerprint, 0 where it is empty.
+        ip: uint64 code of the address in normal form, 0 where it could not be read.
+        offset: int64, the record's offset in its partition.
+        device_risk: float64, 0 to 1, 0 where nobody knows the device.
+        account_locked: float64, 1 for a locked account.
+        recent_failures: float64, the user's failed logins in the last hour.
+    """
+
+    type: NDArray[np.uint8]
+    page: NDArray[np.uint64]
+    timestamp_ms: NDArray[np.int64]
+    latency_ms: NDArray[np.int64]
+    device: NDArray[np.uint64]
+    ip: NDArray[np.uint64]
+    offset: NDArray[np.int64]
+    device_risk: NDArray[np.float64]
+    account_locked: NDArray[np.float64]
+    recent_failures: NDArray[np.float64]
+
+    @classmethod
+    def from_frame(cls, frame: pl.DataFrame) -> Self:
+        """Take the columns from an event frame with normalised pages; absent answers and offsets are 0."""
+        page, device, ip = string_codes(frame, "page", "device_fingerprint", "ip")
+        return cls(
+            type=frame["event_type"].to_numpy(),
+            page=page,
+            timestamp_ms=frame["timestamp"].to_numpy(),
+            latency_ms=frame["latency_ms"].to_numpy(),
+            device=device,
+            ip=ip,
+            offset=_column(frame, "offset", np.int64),
+            **{name: _column(frame, name, np.float64) for name in ANSWERS},
+        )
+
+    def take(self, order: NDArray[np.intp]) -> Self:
+        """Return the same events in another order, or some of them."""
+        return type(self)(**{name: getattr(self, name)[order] for name in self.__slots__})
+
+
+def _column(frame: pl.DataFrame, name: str, dtype: type) -> NDArray[Any]:
+    if name in frame.columns:
+        return frame[name].to_numpy()
+    return np.zeros(frame.height, dtype=dtype)

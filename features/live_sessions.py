@@ -1,0 +1,218 @@
+"""The live sessions of one partition: rows in, features out, the state kept, freed, written and read back.
+
+Training, backtests and explanations use this very class with an empty table, so that an offline vector is the live
+one to the bit.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.events import EventColumns
+from features.pages import with_normal_pages
+from features.running import Running
+from features.session import FEATURES, SESSION_GAP_MS, matrix_of, session_features
+from features.session_table import SessionTable
+
+DEFAULT_LATENESS_MS = 60 * 60_000
+OFFLINE_BATCH = 50_000
+_SWEEP_MS = 60_000
+
+
+class Instance(NamedTuple):
+    """One instance of a session: flags and their levels belong to it."""
+
+    session_id: str
+    first_ms: int
+    """Timestamp of the instance's first row in offset order."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRows:
+    """The features of a batch, one row an event, in the order of the batch.
+
+    Attributes:
+        session_ids: The session of each row.
+        matrix: float64 (events, features), columns in the order of `FEATURES`.
+        first_ms: int64, the timestamp of each row's instance's first event.
+        first_offset: int64, that event's offset.
+        partial: bool, true where the instance began before one of today's features existed.
+        newest: The last row of each session in this batch, ascending.
+        freed: Sessions that are not live any more. They may have had rows in this batch.
+    """
+
+    session_ids: list[str]
+    matrix: NDArray[np.float64]
+    first_ms: NDArray[np.int64]
+    first_offset: NDArray[np.int64]
+    partial: NDArray[np.bool_]
+    newest: NDArray[np.intp]
+    freed: list[str]
+    _running: Running
+    _grouped_at: NDArray[np.intp]
+
+    def state_before(self, row: int) -> bytes:
+        """Return the integers that the row's instance carried just before it; see `vector_after`."""
+        return self._running.state_before(int(self._grouped_at[row]))
+
+    def instance(self, row: int) -> Instance:
+        """Return the instance that a row belongs to."""
+        return Instance(self.session_ids[row], int(self.first_ms[row]))
+
+
+class LiveSessions:
+    """The session table of one partition, and the rules by which instances end.
+
+    Args:
+        max_live: The most instances kept; beyond it the oldest are evicted, which costs exactness and is counted.
+        lateness_ms: How far behind the watermark a row may still come.
+    """
+
+    def __init__(self, max_live: int = 1_000_000, lateness_ms: int = DEFAULT_LATENESS_MS) -> None:
+        self.max_live = max_live
+        self.lateness_ms = lateness_ms
+        self.evicted = 0
+        self._swept_ms: int | None = None
+        self._table = SessionTable()
+        self._update(_NOBODY)  # the features declare the columns that they carry
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the state in memory."""
+        return self._table.state_bytes
+
+    def update(self, events: pl.DataFrame, watermark_ms: int | None) -> SessionRows:
+        """Take a batch of admitted events in offset order.
+
+        Args:
+            events: Event frame with normalised pages, and the columns of `EventColumns.from_frame`.
+            watermark_ms: The partition's watermark after the batch, None while there is none.
+
+        Returns:
+            The features after each event.
+        """
+        rows = self._update(events)
+        rows.freed.extend(self._sweep(watermark_ms))
+        return rows
+
+    def _update(self, events: pl.DataFrame) -> SessionRows:
+        session_ids = events["session_id"].to_list()
+        slots = self._table.slots_of(session_ids)
+        order = np.argsort(slots, kind="stable")
+        grouped_at = np.empty_like(order)
+        grouped_at[order] = np.arange(len(order))
+        grouped = EventColumns.from_frame(events).take(order)
+        slots = slots[order]
+
+        running = Running.over(self._table, slots, grouped.timestamp_ms, SESSION_GAP_MS)
+        matrix = matrix_of(session_features(grouped, running))
+        first_offset = running.first("first_offset", grouped.offset)
+        partial = running.first("partial", np.zeros(len(slots), dtype=np.int64))
+        first_ms = running.after("first_ms")
+        newest = order[np.flatnonzero(np.diff(slots, append=-1))]
+        return SessionRows(
+            session_ids=session_ids,
+            matrix=matrix[grouped_at],
+            first_ms=first_ms[grouped_at],
+            first_offset=first_offset[grouped_at],
+            partial=partial[grouped_at] != 0,
+            newest=np.sort(newest),
+            freed=[],
+            _running=running,
+            _grouped_at=grouped_at,
+        )
+
+    def _sweep(self, watermark_ms: int | None) -> list[str]:
+        """Free the sessions whose instance no admitted row can join, and evict the oldest of too many.
+
+        Freeing only saves memory: a row that could have joined would be late. So it may wait for a whole minute of
+        event time, and costs next to nothing.
+        """
+        freed: list[str] = []
+        if watermark_ms is not None and (self._swept_ms is None or watermark_ms >= self._swept_ms + _SWEEP_MS):
+            self._swept_ms = watermark_ms
+            over_ms = watermark_ms - SESSION_GAP_MS - self.lateness_ms
+            freed += self._free(np.flatnonzero(self._latest_ms() < over_ms))
+        too_many = len(self._table) - self.max_live
+        if too_many > 0:
+            freed += self._free(np.argsort(self._latest_ms(), kind="stable")[:too_many])
+            self.evicted += too_many
+        return freed
+
+    def _latest_ms(self) -> NDArray[np.int64]:
+        _, slots = self._table.live()
+        latest_ms: NDArray[np.int64] = self._table.columns["latest_ms"][slots]
+        return latest_ms
+
+    def _free(self, places: NDArray[np.intp]) -> list[str]:
+        session_ids, _ = self._table.live()
+        freed = [session_ids[place] for place in places.tolist()]
+        self._table.free(freed)
+        return freed
+
+    def snapshot(self) -> bytes:
+        """Write the state as bytes."""
+        return self._table.snapshot()
+
+    def restore(self, stored: bytes) -> None:
+        """Take over the state of a snapshot. Sessions that lack a column of today are marked partial from now on.
+
+        Raises:
+            SnapshotError: If the bytes are something else.
+        """
+        missing = self._table.restore(stored)
+        if missing:
+            _, slots = self._table.live()
+            self._table.columns["partial"][slots] = 1
+
+    def put(self, session_id: str, state: bytes) -> None:
+        """Give a session what `SessionRows.state_before` returned.
+
+        Raises:
+            StateError: If it is of another feature set.
+        """
+        self._table.put_row(session_id, state)
+
+
+def features_of(events: pl.DataFrame) -> NDArray[np.float64]:
+    """Compute the features of a stored stream, as the live flow would have: float64 (events, features).
+
+    Args:
+        events: One partition's admitted events in offset order, pages as received.
+    """
+    sessions = LiveSessions(max_live=events.height + 1)
+    normal = with_normal_pages(events)
+    batches = [sessions.update(part, None).matrix for part in normal.iter_slices(OFFLINE_BATCH)]
+    return np.concatenate([np.empty((0, len(FEATURES))), *batches])
+
+
+def vector_after(state_before: bytes, event: pl.DataFrame) -> NDArray[np.float64]:
+    """Compute one event's feature vector again from what its session carried before it: equal to the bit.
+
+    Args:
+        state_before: From the flag.
+        event: The triggering event, one row, with the answers of the stores as the flag recorded them.
+    """
+    sessions = LiveSessions()
+    sessions.put(event["session_id"][0], state_before)
+    vector: NDArray[np.float64] = sessions.update(with_normal_pages(event), None).matrix[0]
+    return vector
+
+
+_NOBODY = pl.DataFrame(
+    schema={
+        "session_id": pl.String,
+        "event_type": pl.UInt8,
+        "page": pl.String,
+        "timestamp": pl.Int64,
+        "latency_ms": pl.Int64,
+        "device_fingerprint": pl.String,
+        "ip": pl.String,
+    }
+)

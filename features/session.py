@@ -1,0 +1,105 @@
+"""The session features: start here to add one.
+
+A feature is one entry of `session_features` and one of `features/catalogue.py`. It may use the event's own columns
+and what `Running` carries for the session. Sums are integers; floats are made row by row, with + - x / and sqrt
+only, because log and exp give other last bits on other processors.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.catalogue import CATALOGUE, NO_GAP_SECONDS
+from features.events import EventColumns
+from features.running import Running
+from schemas.events import CLICK, INPUT, LOGIN, LOGIN_FAILED, PAGE_VIEW, TRANSFER
+
+SESSION_GAP_MS = 30 * 60_000
+"""A longer pause ends a session's instance: the next event begins another one."""
+
+MAX_GAP_MS = SESSION_GAP_MS
+MAX_DISTINCT_PAGES = 16
+MEANING = 1
+"""Raise this when a feature keeps its name and changes its meaning: it makes another feature set."""
+
+Features = Mapping[str, NDArray[np.float64] | NDArray[np.int64]]
+
+
+def session_features(events: EventColumns, so_far: Running) -> Features:
+    """Compute every feature after each event.
+
+    Args:
+        events: A batch grouped by session, in offset order inside each.
+        so_far: The running aggregates over exactly these rows.
+
+    Returns:
+        One array an entry of the catalogue, one number an event, in the batch's order.
+    """
+    count = so_far.count("events")
+    page_views = so_far.sum("page_views", events.type == PAGE_VIEW)
+    clicks = so_far.sum("clicks", events.type == CLICK)
+    inputs = so_far.sum("inputs", events.type == INPUT)
+    logins = so_far.sum("logins", events.type == LOGIN)
+    failures = so_far.sum("login_failures", events.type == LOGIN_FAILED)
+    transfers = so_far.sum("transfers", events.type == TRANSFER)
+
+    first_ms = so_far.first("first_ms", events.timestamp_ms)
+    duration = (so_far.latest_ms - first_ms) / 1000
+
+    gap_ms = so_far.since_latest_ms(at_most=MAX_GAP_MS)
+    gaps = np.maximum(count - 1, 1)
+    gap_mean_ms = so_far.sum("gap_ms", gap_ms) / gaps
+    gap_variance = so_far.sum("gap_ms_squared", gap_ms * gap_ms) / gaps - gap_mean_ms * gap_mean_ms
+    no_gap_ms = int(NO_GAP_SECONDS * 1000)
+    gap_min_ms = so_far.min("gap_min_ms", np.where(so_far.begins, no_gap_ms, gap_ms), neutral=no_gap_ms)
+
+    latency_sum = so_far.sum("latency_ms", events.latency_ms)
+    return {
+        "session_events": count,
+        "session_page_views": page_views,
+        "session_clicks": clicks,
+        "session_inputs": inputs,
+        "session_logins": logins,
+        "session_login_failures": failures,
+        "session_transfers": transfers,
+        "session_duration_seconds": duration,
+        "session_gap_mean_seconds": gap_mean_ms / 1000,
+        "session_gap_std_seconds": np.sqrt(np.maximum(gap_variance, 0)) / 1000,
+        "session_gap_min_seconds": gap_min_ms / 1000,
+        "session_latency_mean_ms": latency_sum / count,
+        "session_latency_max_ms": so_far.max("latency_max_ms", events.latency_ms),
+        "session_distinct_pages": so_far.distinct("pages", events.page, at_most=MAX_DISTINCT_PAGES),
+        "session_repeated_pages": so_far.sum("repeated_pages", events.page == so_far.previous("page", events.page)),
+        "session_ip_changes": so_far.sum("ip_changes", _changed(events.ip, so_far.previous("ip", events.ip))),
+        "session_device_changes": so_far.sum(
+            "device_changes", _changed(events.device, so_far.previous("device", events.device))
+        ),
+        "session_failure_ratio": failures / count,
+        "session_transfer_ratio": transfers / count,
+        "session_input_ratio": inputs / count,
+        "session_events_per_second": count / (1 + duration),
+        "device_risk": events.device_risk,
+        "account_locked": events.account_locked,
+        "user_recent_failures": events.recent_failures,
+    }
+
+
+def _changed(code: NDArray[np.uint64], last_known: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say where a known code differs from the last known one; 0 is not known."""
+    changed: NDArray[np.bool_] = (code != 0) & (last_known != 0) & (code != last_known)
+    return changed
+
+
+FEATURES: tuple[str, ...] = tuple(CATALOGUE)
+"""The order of the feature vector."""
+
+
+def matrix_of(features: Features) -> NDArray[np.float64]:
+    """Put the features side by side: float64 (events, features), columns in the order of `FEATURES`."""
+    return np.column_stack([features[name] for name in FEATURES]).astype(np.float64, copy=False)
+
+
+FEATURE_SET_ID = hashlib.sha256(f"{MEANING}:{','.join(FEATURES)}".encode()).hexdigest()[:16]
+"""Names what the numbers of a vector mean: the features' names, order and meaning."""

@@ -1,0 +1,152 @@
+"""What every live session of a partition carries from one batch to the next: a struct of arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.snapshot import pack, pack_strings, unpack, unpack_strings
+
+_KIND = "session_table"
+_COLUMN = "column:"
+_MIN_CAPACITY = 1024
+
+
+class StateError(ValueError):
+    """The state was asked for something that it cannot give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What a column holds: its type, and the value of an instance that has had no event.
+
+    Attributes:
+        dtype: A NumPy integer type; floats are never carried.
+        neutral: The value before the first event.
+        width: 0 for one value a session, else that many.
+    """
+
+    dtype: str
+    neutral: int = 0
+    width: int = 0
+
+    def rows(self, count: int) -> NDArray[Any]:
+        """Return the column of so many sessions without events."""
+        return np.full((count, self.width) if self.width else count, self.neutral, dtype=self.dtype)
+
+
+class SessionTable:
+    """The live sessions of one partition. A session has a slot, its position in every array.
+
+    Which slot it has never shows in a result. Columns come into being when the features first ask for them.
+    """
+
+    def __init__(self) -> None:
+        self.layout: dict[str, Carried] = {}
+        self.columns: dict[str, NDArray[Any]] = {}
+        self.slots: dict[str, int] = {}
+        self._free: list[int] = []
+        self._capacity = 0
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @property
+    def state_bytes(self) -> int:
+        """Bytes of the arrays, free slots included."""
+        return sum(column.nbytes for column in self.columns.values())
+
+    def column(self, name: str, carried: Carried) -> NDArray[Any]:
+        """Return a column by slot, made neutral for everybody if it is new.
+
+        Raises:
+            StateError: If the name already means something else.
+        """
+        if name not in self.layout:
+            self.layout[name] = carried
+            self.columns[name] = carried.rows(self._capacity)
+        if self.layout[name] != carried:
+            msg = f"state column {name}: it holds {self.layout[name]}, a feature asked for {carried}"
+            raise StateError(msg)
+        return self.columns[name]
+
+    def slots_of(self, session_ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return each session's slot; a session not seen before gets a neutral one."""
+        found = list(map(self.slots.get, session_ids))
+        if None in found:
+            found = [self._slot_of(session_id) for session_id in session_ids]
+        return np.array(found, dtype=np.int64)
+
+    def _slot_of(self, session_id: str) -> int:
+        slot = self.slots.get(session_id)
+        if slot is None:
+            if not self._free:
+                self._grow()
+            slot = self.slots[session_id] = self._free.pop()
+        return slot
+
+    def _grow(self) -> None:
+        more = max(self._capacity, _MIN_CAPACITY)
+        for name, carried in self.layout.items():
+            self.columns[name] = np.concatenate([self.columns[name], carried.rows(more)])
+        self._free.extend(range(self._capacity + more - 1, self._capacity - 1, -1))
+        self._capacity += more
+
+    def live(self) -> tuple[list[str], NDArray[np.int64]]:
+        """Return the live sessions and their slots."""
+        return list(self.slots), np.fromiter(self.slots.values(), dtype=np.int64, count=len(self.slots))
+
+    def free(self, session_ids: Sequence[str]) -> None:
+        """Forget these sessions."""
+        slots = [self.slots.pop(session_id) for session_id in session_ids]
+        for name, carried in self.layout.items():
+            self.columns[name][slots] = carried.neutral
+        self._free.extend(slots)
+
+    def snapshot(self) -> bytes:
+        """Write the live sessions as bytes."""
+        session_ids, slots = self.live()
+        columns = {_COLUMN + name: column[slots] for name, column in self.columns.items()}
+        return pack(_KIND, columns | pack_strings(session_ids))
+
+    def restore(self, stored: bytes) -> tuple[str, ...]:
+        """Take over the sessions of a snapshot; columns that nobody asks for any more are dropped.
+
+        Returns:
+            The columns that this version carries and the snapshot does not have: they start neutral.
+        """
+        columns = unpack(_KIND, stored).columns
+        slots = self.slots_of(unpack_strings(columns))
+        missing = []
+        for name, carried in self.layout.items():
+            column = columns.get(_COLUMN + name)
+            if column is None or column.dtype != carried.dtype or column.shape[1:] != carried.rows(0).shape[1:]:
+                missing.append(name)
+            else:
+                self.columns[name][slots] = column
+        return tuple(missing)
+
+    def row_bytes(self, values: dict[str, NDArray[Any]]) -> bytes:
+        """Write one session's carried values: little-endian, in the order of the layout."""
+        return b"".join(
+            np.asarray(values[name], dtype=carried.dtype).tobytes() for name, carried in self.layout.items()
+        )
+
+    def put_row(self, session_id: str, row: bytes) -> None:
+        """Give a session the carried values that `row_bytes` wrote.
+
+        Raises:
+            StateError: If they were written with another layout.
+        """
+        size = sum(carried.rows(1).nbytes for carried in self.layout.values())
+        if len(row) != size:
+            msg = f"carried values of a session: expected {size} bytes, got {len(row)}"
+            raise StateError(msg)
+        slot = self._slot_of(session_id)
+        at = 0
+        for name, carried in self.layout.items():
+            empty = carried.rows(1)
+            self.columns[name][slot] = np.frombuffer(row, carried.dtype, empty.size, at).reshape(empty.shape)[0]
+            at += empty.nbytes
