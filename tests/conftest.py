@@ -1,0 +1,51 @@
+"""Servers that many tests share: started once a session and only when a test asks, on random loopback ports."""
+
+import itertools
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from infra.embedded import EmbeddedKafka, EmbeddedRedis
+
+NewTopics = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="session")
+def embedded_kafka() -> Iterator[EmbeddedKafka]:
+    """One mock Kafka for the session; ask `new_topics` for topics nobody else uses."""
+    with EmbeddedKafka({}) as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[EmbeddedRedis]:
+    """One Redis for the session; a test that counts its keys asks for `empty_redis`."""
+    with EmbeddedRedis() as redis:
+        yield redis
+
+
+@pytest.fixture
+def empty_redis(redis_server: EmbeddedRedis) -> EmbeddedRedis:
+    """The session's Redis, without a key."""
+    import redis  # noqa: PLC0415 - most tests need no client
+
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def new_topics(embedded_kafka: EmbeddedKafka) -> NewTopics:
+    """Give `new_topics("events", "flags", partitions=4)`: fresh topics on the embedded Kafka, their full names."""
+    numbers = itertools.count()
+    session = uuid.uuid4().hex[:8]
+
+    def create(*names: str, partitions: int = 4) -> list[str]:
+        number = next(numbers)
+        topics = [f"{name}-{session}-{number}" for name in names]
+        for topic in topics:
+            embedded_kafka.create_topic(topic, partitions)
+        return topics
+
+    return create

@@ -1,0 +1,33 @@
+"""Producing to and reading back from a topic, the shortest way that proves delivery."""
+
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+_SECONDS = 30.0
+
+
+def produce(bootstrap_servers: str, topic: str, values: Iterable[bytes]) -> None:
+    """Send the values, keyed by themselves, and fail when one is not acknowledged."""
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all", "enable.idempotence": True})
+    errors = []
+    for value in values:
+        producer.produce(topic, value, key=value, on_delivery=lambda error, _: errors.append(error))
+    left = producer.flush(_SECONDS)
+
+    assert left == 0
+    assert set(errors) == {None}
+
+
+def read(bootstrap_servers: str, topic: str, count: int, partitions: int = 4) -> list[bytes]:
+    """Read a topic from its beginning until so many records came, or the time is up."""
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "reader", "enable.auto.commit": False})
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
+    values: list[bytes] = []
+    deadline = time.monotonic() + _SECONDS
+    while len(values) < count and time.monotonic() < deadline:
+        records = consumer.consume(count - len(values), timeout=1.0)
+        values.extend(record.value() or b"" for record in records if not record.error())
+    consumer.close()
+    return values
