@@ -1,0 +1,1 @@
+"""The shell: what reads, writes, knows the clock and the environment. Start with `dataflows/fraud.py`."""

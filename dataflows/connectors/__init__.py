@@ -1,0 +1,1 @@
+"""What touches the outside: Kafka, Redis, the schema registry."""

@@ -1,0 +1,108 @@
+"""Which partitions are ours, and whether Kafka has what we need: asked once, at the start."""
+
+import logging
+import time
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from dataflows.ending import StartError
+from dataflows.settings import Settings
+from observability.health import Readiness
+
+logger = logging.getLogger("fraud.kafka")
+
+_ASK_SECONDS = 5.0
+
+
+class Lane:
+    """The partitions of the events topic that this process works on: those with p % LANES = LANE.
+
+    Args:
+        settings: Where Kafka is, the topics, the lane.
+        readiness: Told why we wait.
+    """
+
+    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+        self._settings = settings
+        self._readiness = readiness
+        self._every: list[int] = []
+        self._partitions: list[int] | None = None
+        self._with_records: frozenset[int] | None = None
+
+    def partitions(self) -> list[int]:
+        """Return the partitions, in rising order; the first call waits for Kafka.
+
+        Raises:
+            StartError: If Kafka does not answer in time, or a topic is missing.
+        """
+        if self._partitions is None:
+            topics = self._metadata().topics
+            wanted = (self._settings.events_topic, self._settings.flags_topic, self._settings.dead_letters_topic)
+            for name in wanted:
+                if name not in topics or topics[name].error is not None:
+                    msg = f"Kafka at {self._settings.kafka_bootstrap_servers} has no topic {name}: {_HOW_TO_CREATE}"
+                    raise StartError(msg)
+            every = sorted(topics[self._settings.events_topic].partitions)
+            ours = [p for p in every if p % self._settings.lanes == self._settings.lane]
+            if not ours:
+                msg = (
+                    f"LANE={self._settings.lane}: topic {self._settings.events_topic} has only {len(every)} partitions"
+                )
+                raise StartError(msg)
+            self._every, self._partitions = every, ours
+            self._readiness.report("kafka")
+        return self._partitions
+
+    def keys(self) -> list[str]:
+        """Return the partitions as the engine's keys."""
+        return [str(partition) for partition in self.partitions()]
+
+    def part_of(self, key: str) -> int:
+        """Return a partition's place among ours: the engine counts parts in the order of their names."""
+        return sorted(self.keys()).index(key)
+
+    def with_records(self) -> frozenset[int]:
+        """Return the partitions of the topic, other lanes' too, that have records at the start.
+
+        Raises:
+            StartError: If Kafka does not say.
+        """
+        if self._with_records is None:
+            self.partitions()
+            consumer = Consumer({**self._settings.kafka(), "group.id": self._settings.kafka_group}, logger=logger)
+            try:
+                ranges = {p: self._range(consumer, p) for p in self._every}
+            finally:
+                consumer.close()
+            self._with_records = frozenset(p for p, (low, high) in ranges.items() if high > low)
+        return self._with_records
+
+    def _range(self, consumer: Consumer, partition: int) -> tuple[int, int]:
+        topic = self._settings.events_topic
+        try:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _ASK_SECONDS)
+        except KafkaException as error:
+            msg = f"partition {partition} of {topic}: cannot ask for its offsets: {error.args[0].str()}"
+            raise StartError(msg) from None
+        return low, high
+
+    def _metadata(self) -> Any:
+        admin = AdminClient(self._settings.kafka(), logger=logger)
+        until = time.monotonic() + self._settings.start_timeout_seconds
+        while True:
+            try:
+                return admin.list_topics(timeout=min(_ASK_SECONDS, self._settings.start_timeout_seconds))
+            except KafkaException as error:
+                reason = error.args[0].str()
+                self._readiness.report("kafka", f"no answer: {reason}")
+                if time.monotonic() > until:
+                    msg = (
+                        f"Kafka at {self._settings.kafka_bootstrap_servers} has not answered "
+                        f"within {self._settings.start_timeout_seconds} s: {reason}"
+                    )
+                    raise StartError(msg) from None
+
+
+_HOW_TO_CREATE = "create it, for example with python -m infra.topics"

@@ -1,0 +1,180 @@
+"""The thread that writes to Redis: one connection, everything pending once a flush interval.
+
+The flow never waits for Redis. What is not acknowledged stays in an outbox, and goes into the snapshot of the sink
+that owns it; all values are absolute, so writing one twice changes nothing.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import redis
+from redis.exceptions import RedisError, ResponseError
+
+from dataflows.ending import StartError
+from observability import metrics
+from observability.health import Readiness
+
+logger = logging.getLogger("fraud.redis")
+
+CALL_SECONDS = 2.0
+_RETRY_SECONDS = 0.5
+_DRAIN_SECONDS = 0.3
+
+
+class Link:
+    """One connection to Redis, for pipelines. After an error it is of no use any more.
+
+    Args:
+        connection: Of redis-py, which sees to TLS, passwords and databases.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def call(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """Send commands in one go and return their replies; errors as for `send`."""
+        packed: list[bytes] = self._connection.pack_commands(commands)
+        return self.send(packed, len(commands))
+
+    def send(self, packed: list[bytes], replies: int) -> list[Any]:
+        """Send what is commands already, as they go over the wire, and return so many replies.
+
+        A reply that says that a key holds another type is returned, not raised: somebody else wrote there.
+
+        Raises:
+            RedisError: If Redis refused a command for any other reason, or has not answered in time.
+        """
+        self._connection.send_packed_command(packed)
+        answers = [self._answer() for _ in range(replies)]
+        for answer in answers:
+            if isinstance(answer, ResponseError) and not str(answer).startswith("WRONGTYPE"):
+                raise answer
+        return answers
+
+    def _answer(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._connection.disconnect()
+
+
+class Outbox(Protocol):
+    """Something that has values to write."""
+
+    def connected(self) -> None:
+        """Note that the connection is new: Redis may have lost what it was given before."""
+
+    def write_to(self, link: Link) -> None:
+        """Write everything pending; keep it if the call fails.
+
+        Raises:
+            RedisError: If Redis did not take it.
+        """
+
+
+class RedisWriter:
+    """Serves the outboxes of this process.
+
+    Args:
+        url: Where Redis is.
+        flush_interval_ms: How often what is pending is written.
+        readiness: Told while Redis does not answer.
+    """
+
+    def __init__(self, url: str, flush_interval_ms: int, readiness: Readiness) -> None:
+        pool = redis.ConnectionPool.from_url(
+            url, socket_timeout=CALL_SECONDS, socket_connect_timeout=CALL_SECONDS, retry=None
+        )
+        self._new_connection: Callable[[], Any] = pool.get_connection
+        self._flush_seconds = flush_interval_ms / 1000
+        self._readiness = readiness
+        self._outboxes: list[Outbox] = []
+        self._link: Link | None = None
+        self._writing = threading.Lock()
+        self._drain_until: float | None = None
+        self._thread = threading.Thread(target=self._run, name="redis-writer", daemon=True)
+
+    def add(self, outbox: Outbox) -> None:
+        """Serve an outbox from now on."""
+        with self._writing:
+            self._outboxes.append(outbox)
+            if self._link is not None:
+                outbox.connected()
+            if not self._thread.is_alive():
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            is_written = self.write_now()
+            time.sleep(self._flush_seconds if is_written else max(self._flush_seconds, _RETRY_SECONDS))
+
+    def write_now(self) -> bool:
+        """Write everything pending; return whether Redis took it."""
+        with self._writing:
+            try:
+                link = self._connect()
+                for outbox in self._outboxes:
+                    outbox.write_to(link)
+            except (RedisError, OSError) as error:
+                self._lose(error)
+                return False
+        return True
+
+    def drain(self) -> None:
+        """Write everything pending before the process ends, if Redis takes it within 0.3 s in all."""
+        if self._drain_until is None:
+            self._drain_until = time.monotonic() + _DRAIN_SECONDS
+        left = self._drain_until - time.monotonic()
+        if left > 0:
+            attempt = threading.Thread(target=self.write_now, daemon=True)
+            attempt.start()
+            attempt.join(left)
+
+    def _connect(self) -> Link:
+        if self._link is None:
+            self._link = Link(self._new_connection())
+            for outbox in self._outboxes:
+                outbox.connected()
+            metrics.REDIS_UP.set(1)
+            self._readiness.report("redis")
+            logger.info("Redis: connected")
+        return self._link
+
+    def _lose(self, error: Exception) -> None:
+        """Drop the connection: after an error nobody knows which replies are still to come."""
+        metrics.REDIS_ERRORS.labels("write").inc()
+        metrics.REDIS_UP.set(0)
+        reason = f"{type(error).__name__}: {error}"
+        if self._readiness.reasons.get("redis") != reason:
+            logger.warning("Redis does not take what we write, it waits here: %s", reason)
+        self._readiness.report("redis", reason)
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+
+def check_eviction_policy(url: str) -> None:
+    """Refuse a Redis that would throw our values away when it is full; one that does not answer yet is let pass.
+
+    Raises:
+        StartError: If its policy is another than noeviction.
+    """
+    client = redis.Redis.from_url(url, socket_timeout=CALL_SECONDS, socket_connect_timeout=CALL_SECONDS)
+    try:
+        memory: Any = client.info("memory")
+    except RedisError as error:
+        logger.warning("Redis: cannot be asked for its eviction policy yet: %s", type(error).__name__)
+        return
+    finally:
+        client.close()
+    policy = memory.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        msg = f"REDIS_URL: expected a Redis with maxmemory-policy noeviction, got one with {policy}"
+        raise StartError(msg)

@@ -1,0 +1,332 @@
+"""Kafka to the flow: one consumer a worker, one part a partition, offsets in the snapshots.
+
+The consumer's group serves only to publish offsets, so that lag tools work: partitions are assigned by us, and the
+position that counts is the one in the snapshot. When a part's snapshot is asked for, everything up to its previous
+one is durable; that offset is committed to the group.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import numpy as np
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from dataflows.ending import StartError
+from dataflows.items import Configuration, Headers, RawBatch
+from dataflows.service import Service
+from observability import metrics
+
+logger = logging.getLogger("fraud.source")
+
+BATCH_RECORDS = 5_000
+"""The most records of one poll: what is pending is taken, so a batch is small while we keep up."""
+
+_IDLE_WAIT = timedelta(milliseconds=2)
+_HELD_WAIT = timedelta(milliseconds=100)
+_ASK_SECONDS = 10.0
+_SCHEMA_ID = slice(1, 5)
+_KEYED = tuple[str, RawBatch]
+
+
+class SourceError(RuntimeError):
+    """Reading cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What a part's snapshot holds."""
+
+    offset: int
+    """The next record to read."""
+    consumed: int
+    """Records read since the partition's beginning."""
+    configuration: Configuration
+
+    def to_bytes(self) -> bytes:
+        """Write it as JSON."""
+        value = {"offset": self.offset, "consumed": self.consumed, "configuration": self.configuration.as_json()}
+        return json.dumps(value).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> "Position":
+        """Read what `to_bytes` wrote."""
+        value: dict[str, Any] = json.loads(stored)
+        return cls(value["offset"], value["consumed"], Configuration.from_json(value["configuration"]))
+
+
+class EventsSource(FixedPartitionedSource[_KEYED, bytes]):
+    """The events of this lane's partitions.
+
+    Args:
+        service: Settings, model, and what else the process has only one of.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._polls: dict[int, Poll] = {}
+
+    def list_parts(self) -> list[str]:
+        """Return the partitions; the first thing that the engine asks, so the service opens here."""
+        self._service.open()
+        return self._service.lane.keys()
+
+    def build_part(self, _step_id: str, for_part: str, resume_state: bytes | None) -> "EventsPart":
+        """Open a partition where its snapshot says, or where the start policy says."""
+        poll = self._polls.get(threading.get_ident())
+        if poll is None:
+            poll = self._polls[threading.get_ident()] = Poll(self._service)
+        position = Position.from_bytes(resume_state) if resume_state else None
+        return poll.open_part(int(for_part), position)
+
+
+class Poll:
+    """One consumer for all the partitions of a worker, demultiplexed to its parts.
+
+    Args:
+        service: As for `EventsSource`.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._topic = service.settings.events_topic
+        self._parts: dict[int, EventsPart] = {}
+        self._opened: list[EventsPart] = []
+        self._to_commit: dict[int, int] = {}
+        self._consumer = Consumer(_consumer_config(service))
+        service.on_clean_end(self._commit_final)
+
+    def open_part(self, partition: int, position: Position | None) -> "EventsPart":
+        """Open a part; it is read from the next poll on."""
+        if position is None:
+            position = Position(self._first_offset(partition), 0, self.service.deployed())
+        else:
+            self._check_gap(partition, position)
+        self.service.models.open(position.configuration.model_id)
+        part = EventsPart(self, partition, position)
+        self._parts[partition] = part
+        self._opened.append(part)
+        return part
+
+    def _first_offset(self, partition: int) -> int:
+        """Return where to read a partition of which the recovery store knows nothing."""
+        policy = self.service.settings.start_from
+        committed = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_ASK_SECONDS)[0].offset
+        if policy == "committed" and committed >= 0:
+            return int(committed)
+        if policy == "beginning" or committed < 0:
+            return int(self._range(partition)[0])
+        msg = (
+            f"partition {partition}: group {self.service.settings.kafka_group} has read up to {committed}, but the "
+            "recovery store has no state for it; START_FROM=beginning counts all again (exact), "
+            "START_FROM=committed goes on without the sessions so far"
+        )
+        raise StartError(msg)
+
+    def _check_gap(self, partition: int, position: Position) -> None:
+        low, high = self._range(partition)
+        gap = max(low - position.offset, 0)
+        metrics.OFFSET_GAP.inc(gap)
+        if gap and not self.service.settings.accept_gap:
+            msg = (
+                f"partition {partition}: Kafka has dropped {gap} records that were not read "
+                f"(next was {position.offset}, oldest is {low}); ACCEPT_GAP=1 goes on without them"
+            )
+            raise StartError(msg)
+        if position.offset > high:
+            msg = (
+                f"partition {partition}: next offset is {position.offset}, but the topic ends at {high}: another topic?"
+            )
+            raise StartError(msg)
+
+    def _range(self, partition: int) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
+            )
+        except KafkaException as error:
+            msg = f"partition {partition} of {self._topic}: cannot ask for its offsets: {error.args[0].str()}"
+            raise StartError(msg) from None
+        return low, high
+
+    def fill(self) -> None:
+        """Give every part what is pending, unless some part still has records to hand on."""
+        self._assign_opened()
+        if any(part.has_pending for part in self._parts.values()):
+            return
+        self._commit()
+        by_partition: dict[int, list[Message]] = {}
+        for message in self._consumer.consume(BATCH_RECORDS, 0):
+            error = message.error()
+            if error is not None:
+                _raise_if_lost(error)
+                continue
+            by_partition.setdefault(int(message.partition() or 0), []).append(message)
+        for partition, messages in by_partition.items():
+            self._parts[partition].receive(messages)
+
+    def _assign_opened(self) -> None:
+        if self._opened:
+            at = [TopicPartition(self._topic, part.partition, part.next_offset) for part in self._opened]
+            self._consumer.incremental_assign(at)
+            self._opened.clear()
+
+    def unread(self, partition: int, next_offset: int) -> int:
+        """Return how many records are known to lie behind an offset."""
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+        return max(int(high) - next_offset, 0)
+
+    def pause(self, partition: int) -> None:
+        """Stop fetching a partition."""
+        self._consumer.pause([TopicPartition(self._topic, partition)])
+
+    def resume(self, partition: int) -> None:
+        """Fetch a partition again."""
+        self._consumer.resume([TopicPartition(self._topic, partition)])
+
+    def durable(self, partition: int, offset: int) -> None:
+        """Note that everything before an offset is durable; it is committed with the next poll."""
+        self._to_commit[partition] = offset
+
+    def _commit(self) -> None:
+        """Publish durable offsets to the group. Nothing depends on it, so a failure is only said."""
+        if self._to_commit:
+            at = [TopicPartition(self._topic, p, offset) for p, offset in self._to_commit.items()]
+            self._to_commit.clear()
+            self._consumer.commit(offsets=at, asynchronous=True)
+
+    def _commit_final(self) -> None:
+        """After a clean end everything read is durable, the last epoch too."""
+        if self.service.has_snapshots:
+            at = [TopicPartition(self._topic, part.partition, part.next_offset) for part in self._parts.values()]
+            try:
+                self._consumer.commit(offsets=at, asynchronous=False)
+            except KafkaException as error:
+                logger.warning("the final offsets could not be published: %s", error.args[0].str())
+        self._consumer.close()
+
+
+class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
+    """One partition: what was polled for it and not handed on yet, and where it is.
+
+    Args:
+        poll: The worker's consumer.
+        partition: Which one.
+        position: Where to begin.
+    """
+
+    def __init__(self, poll: Poll, partition: int, position: Position) -> None:
+        self.partition = partition
+        self.next_offset = position.offset
+        self._poll = poll
+        self._key = str(partition)
+        self._consumed = position.consumed
+        self._configuration = position.configuration
+        self._pending: list[Message] = []
+        self._held = False
+        self._durable_next: int | None = None
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether records wait to be handed on; a held partition keeps nobody waiting."""
+        return bool(self._pending) and not self._held
+
+    def receive(self, messages: list[Message]) -> None:
+        """Take what was polled for this partition."""
+        self._pending.extend(messages)
+
+    def next_batch(self) -> Iterable[_KEYED]:
+        """Hand on what is pending; end when the service is to stop."""
+        if self._poll.service.ending.stopping:
+            raise StopIteration
+        self._poll.fill()
+        messages = self._decodable() if self._pending else []
+        return [(self._key, self._batch(messages))] if messages else []
+
+    def _decodable(self) -> list[Message]:
+        """Take the pending records up to the first whose schema is not there yet."""
+        writers = self._poll.service.writers
+        waiting = {
+            schema_id
+            for schema_id in {(message.value() or b"")[_SCHEMA_ID] for message in self._pending}
+            if len(schema_id) == 4 and writers.find(int.from_bytes(schema_id)) == "waiting"  # noqa: PLR2004
+        }
+        taken = self._pending
+        if waiting:
+            stop = next(at for at, m in enumerate(taken) if (m.value() or b"")[_SCHEMA_ID] in waiting)
+            taken, self._pending = taken[:stop], taken[stop:]
+        else:
+            self._pending = []
+        self._hold(bool(waiting))
+        return taken
+
+    def _hold(self, held: bool) -> None:
+        """Pause or resume the partition while it waits for a schema."""
+        if held != self._held:
+            self._held = held
+            (self._poll.pause if held else self._poll.resume)(self.partition)
+            metrics.PARTITION_HELD.labels(self._key).set(held)
+            logger.warning("partition %d %s", self.partition, "waits for a schema" if held else "goes on")
+
+    def _batch(self, messages: list[Message]) -> RawBatch:
+        self.next_offset = (messages[-1].offset() or 0) + 1
+        self._consumed += len(messages)
+        unread = self._poll.unread(self.partition, self.next_offset)
+        metrics.CONSUMER_LAG.labels(self._key).set(unread)
+        metrics.PARTITION_RECORDS.labels(self._key, "consumed").set(self._consumed)
+        return RawBatch(
+            partition=self.partition,
+            configuration=self._configuration,
+            values=[message.value() for message in messages],
+            keys=[message.key() for message in messages],
+            headers=[cast("Headers | None", message.headers()) for message in messages],
+            offsets=np.array([message.offset() for message in messages], dtype=np.int64),
+            kafka_ms=np.array([message.timestamp()[1] for message in messages], dtype=np.int64),
+            unread=unread,
+        )
+
+    def next_awake(self) -> datetime | None:
+        """Come back at once while there is something to do."""
+        if self.has_pending:
+            return None
+        return datetime.now(UTC) + (_HELD_WAIT if self._held else _IDLE_WAIT)
+
+    def snapshot(self) -> bytes:
+        """Return the position. The one returned before is durable now, and a new configuration takes over here."""
+        self._poll.service.snapshot_begun()
+        if self._durable_next is not None:
+            self._poll.durable(self.partition, self._durable_next)
+        self._durable_next = self.next_offset
+        self._configuration = self._poll.service.deployed()
+        return Position(self.next_offset, self._consumed, self._configuration).to_bytes()
+
+
+def _consumer_config(service: Service) -> dict[str, Any]:
+    return {
+        **service.settings.kafka(),
+        "group.id": service.settings.kafka_group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest" if service.settings.accept_gap else "error",
+        "enable.partition.eof": False,
+        "fetch.wait.max.ms": 50,
+        "fetch.error.backoff.ms": 50,
+        "queued.min.messages": 20_000,
+        "queued.max.messages.kbytes": 65_536,
+        "error_cb": service.on_kafka_error,
+    }
+
+
+def _raise_if_lost(error: KafkaError) -> None:
+    """Let librdkafka retry what passes by itself; stop where records would be skipped."""
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name for it
+        msg = f"records were dropped by Kafka before they were read: {error.str()}; ACCEPT_GAP=1 goes on without them"
+        raise SourceError(msg)
+    if error.fatal() or not error.retriable():
+        msg = f"cannot read from Kafka: {error.str()}"
+        raise SourceError(msg)
+    logger.warning("Kafka: %s", error.str())

@@ -1,0 +1,160 @@
+"""What travels between the steps of the fraud flow: one class an arrow of the picture in `dataflows/fraud.py`.
+
+An item is always a batch of one partition, never an event: the engine's cost is by item.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.live_sessions import SessionRows
+from features.page_windows import PageCount
+from model.decision import Crossing, Level
+from schemas.codec import Reject
+
+Headers = list[tuple[str, bytes | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What decides, besides the events; changed only at a snapshot, so that a replay decides as the first run did."""
+
+    model_id: str
+    feature_set_id: str
+    levels: tuple[Level, ...]
+    enrichment: str
+
+    @property
+    def id(self) -> str:
+        """A name for exactly this configuration."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Self:
+        """Read what `as_json` gave."""
+        levels = tuple(Level(**level) for level in value["levels"])
+        return cls(value["model_id"], value["feature_set_id"], levels, value["enrichment"])
+
+
+@dataclass(frozen=True, slots=True)
+class RawBatch:
+    """Records as they were read, in offset order, one element a record in every list.
+
+    Attributes:
+        offsets: int64.
+        kafka_ms: int64, the record's own timestamp in Kafka.
+        unread: Records of the partition that are known to lie behind this batch.
+    """
+
+    partition: int
+    configuration: Configuration
+    values: list[bytes | None]
+    keys: list[bytes | None]
+    headers: list[Headers | None]
+    offsets: NDArray[np.int64]
+    kafka_ms: NDArray[np.int64]
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedBatch:
+    """The batch's valid events, and what is wrong with the others.
+
+    Attributes:
+        events: Event frame (row is the place in `raw`) with `offset` and `kafka_ms`; pages are in normal form.
+    """
+
+    raw: RawBatch
+    events: pl.DataFrame
+    rejects: list[Reject]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that is not scored, whole, and why."""
+
+    value: bytes | None
+    key: bytes | None
+    headers: Headers
+    partition: int
+    offset: int
+    kafka_ms: int
+    reason: str
+    stage: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedBatch:
+    """The events that count.
+
+    Attributes:
+        watermark_ms: The partition's watermark after the batch.
+    """
+
+    partition: int
+    configuration: Configuration
+    events: pl.DataFrame
+    dead_letters: list[DeadLetter]
+    watermark_ms: int | None
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageCounts:
+    """The page counts that a batch changed, and until when the partition's minutes are open."""
+
+    partition: int
+
+    counts: list[PageCount]
+    watermark_ms: int | None
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class EnrichedBatch:
+    """The events with the answers of the stores, and the stores that did not answer.
+
+    Attributes:
+        events: With the columns of `features.events.ANSWERS`, and `account_status` as it was read.
+    """
+
+    partition: int
+    configuration: Configuration
+    events: pl.DataFrame
+    watermark_ms: int | None
+    degraded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureBatch:
+    """The events and their features, one row an event."""
+
+    enriched: EnrichedBatch
+    rows: SessionRows
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """The same with scores: float64, one an event; `raw` is the model's own, `score` the calibrated one."""
+
+    features: FeatureBatch
+    raw: NDArray[np.float64]
+    score: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedBatch:
+    """The same with the sessions' crossings."""
+
+    scored: ScoredBatch
+    crossings: list[Crossing]

@@ -1,0 +1,65 @@
+"""The models this process has opened, and which one is deployed."""
+
+import logging
+from dataclasses import dataclass
+
+from model.artifacts import Artifact, ArtifactError, ArtifactShelf
+from model.reasons import Reasons
+from model.scorer import Scorer
+from observability import metrics
+
+logger = logging.getLogger("fraud.model")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model ready to score and to give reasons."""
+
+    artifact: Artifact
+    scorer: Scorer
+    reasons: Reasons
+
+
+class Models:
+    """Opens each model once.
+
+    Args:
+        shelf: Where the artifacts are.
+    """
+
+    def __init__(self, shelf: ArtifactShelf) -> None:
+        self._shelf = shelf
+        self._open: dict[str, OpenModel] = {}
+        self._deployed = ""
+
+    def open(self, model_id: str) -> OpenModel:
+        """Return a model.
+
+        Raises:
+            ArtifactError: If it is missing, damaged, or made for other features.
+        """
+        if model_id not in self._open:
+            artifact = self._shelf.load(model_id)
+            self._open[model_id] = OpenModel(artifact, Scorer(artifact), Reasons(artifact))
+        return self._open[model_id]
+
+    def deployed(self) -> str:
+        """Return the id of the model to use from now on. A bad new one is refused and counted: the old one stays.
+
+        Raises:
+            ArtifactError: If there is no old one yet.
+        """
+        try:
+            current = self._shelf.current()
+            self.open(current)
+        except ArtifactError as error:
+            if not self._deployed:
+                raise
+            metrics.MODEL_LOAD_FAILURES.inc()
+            logger.error("the deployed model is refused, %s stays: %s", self._deployed, error)  # noqa: TRY400
+            return self._deployed
+        if current != self._deployed:
+            logger.info("model %s", current)
+            metrics.MODEL.info({"model_id": current})
+            self._deployed = current
+        return current
