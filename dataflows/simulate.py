@@ -1,0 +1,211 @@
+"""`python -m dataflows.simulate`: the simulated bank, live into Kafka, at an exact rate.
+
+An open loop: an event is sent when it is due, whether or not the broker keeps up, and its timestamp is that moment.
+A small share of undecodable records and of repeats comes with it, as in life.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from model.simulator import SimulatedEvent, SimulatorConfig, simulate
+from schemas import catalogue
+
+TICK_SECONDS = 0.001
+_START_SECONDS = 12.0
+_FLUSH_SECONDS = 30.0
+_REPEAT_AFTER = 20
+_CUT_BYTES = 9
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return 0, 1 where something was not delivered, 2 for bad arguments."""
+    arguments = _arguments(argv)
+    try:
+        producer = _connect(arguments.bootstrap)
+    except KafkaException as error:
+        sys.stderr.write(f"simulate: Kafka at {arguments.bootstrap} does not answer: {error.args[0].str()}\n")
+        return 1
+    with ExitStack() as stack:
+        labels = None
+        if arguments.labels is not None:
+            labels = csv.writer(stack.enter_context(arguments.labels.open("w", newline="", encoding="utf-8")))
+            labels.writerow(["session_id", "kind", "onset_event_id", "onset_ms"])
+        sender = Sender(producer, arguments.topic, labels)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, sender.stop)
+        start_ms = time.time_ns() // 1_000_000
+        stream = simulate(SimulatorConfig(), arguments.seed, arguments.rate, start_ms)
+        spoilt = Spoiler(arguments.seed, arguments.bad_share, arguments.duplicate_share).spoil(stream)
+        last = int(arguments.rate * arguments.seconds) if arguments.seconds else None
+        summary = sender.send(spoilt, arguments.rate, last)
+    sys.stdout.write(json.dumps(summary) + "\n")
+    return 1 if summary["failed"] else 0
+
+
+class Spoiler:
+    """Puts bad records and repeats into a stream, instead of good events, so that the rate stays exact.
+
+    Args:
+        seed: As for the stream.
+        bad_share: Records that cannot be decoded.
+        duplicate_share: Records that were sent a moment ago.
+    """
+
+    def __init__(self, seed: int, bad_share: float, duplicate_share: float) -> None:
+        self._dice = random.Random(f"{seed}/spoiler")  # noqa: S311 - a simulation, not a secret
+        self._bad_share = bad_share
+        self._duplicate_share = duplicate_share
+
+    def spoil(self, stream: Iterator[SimulatedEvent]) -> Iterator[tuple[SimulatedEvent, bytes]]:
+        """Yield each event with the value to send."""
+        recent: deque[tuple[SimulatedEvent, bytes]] = deque(maxlen=_REPEAT_AFTER)
+        for event in stream:
+            value = catalogue.frame(catalogue.EVENT.id, catalogue.EVENT, event.record)
+            chance = self._dice.random()
+            if chance < self._bad_share:
+                yield event, value[:-_CUT_BYTES]
+            elif chance < self._bad_share + self._duplicate_share and recent:
+                yield recent[0]
+            else:
+                yield event, value
+                recent.append((event, value))
+
+
+class Sender:
+    """Sends a stream on time, and counts what became of it.
+
+    Args:
+        producer: Where to.
+        topic: Which topic.
+        labels: A csv writer that is told the onset of every attack, or None.
+    """
+
+    def __init__(self, producer: Producer, topic: str, labels: Any) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._labels = labels
+        self._labelled: set[str] = set()
+        self._stopping = False
+        self._failed = 0
+
+    def stop(self, *_: object) -> None:
+        """Send no more; what was sent is still delivered. Answers a signal."""
+        self._stopping = True
+
+    def send(self, stream: Iterator[tuple[SimulatedEvent, bytes]], rate: float, last: int | None) -> dict[str, Any]:
+        """Send events as they become due.
+
+        Args:
+            stream: Events and values, one for each moment k / rate.
+            rate: Events a second.
+            last: How many, or None for no end.
+
+        Returns:
+            The summary that is printed at the end.
+        """
+        start = time.monotonic()
+        sent, latest_ms = 0, 0.0
+        while not self._stopping and sent != last:
+            elapsed = time.monotonic() - start
+            due = int(elapsed * rate) + 1
+            for _ in range(min(due, last or due) - sent):
+                latest_ms = max(latest_ms, (time.monotonic() - start - sent / rate) * 1000)
+                self._send_one(*next(stream))
+                sent += 1
+            self._producer.poll(0)
+            time.sleep(TICK_SECONDS)
+        seconds = time.monotonic() - start
+        self._failed += self._producer.flush(_FLUSH_SECONDS)
+        return {
+            "produced": sent,
+            "seconds": round(seconds, 3),
+            "rate": round(sent / seconds, 1),
+            "max_late_ms": round(latest_ms, 1),
+            "failed": self._failed,
+        }
+
+    def _send_one(self, event: SimulatedEvent, value: bytes) -> None:
+        if event.label and self._labels is not None and event.session_id not in self._labelled:
+            self._labelled.add(event.session_id)
+            self._labels.writerow([event.session_id, event.kind, event.record["event_id"], event.record["timestamp"]])
+        try:
+            self._producer.produce(self._topic, value, event.session_id.encode(), on_delivery=self._on_delivery)
+        except BufferError:  # the open loop does not wait for a broker
+            self._failed += 1
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        self._failed += error is not None
+
+
+def _connect(bootstrap: str) -> Producer:
+    """Return a producer that has reached the broker.
+
+    Raises:
+        KafkaException: If it does not answer.
+    """
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 2,
+            "queue.buffering.max.messages": 1_000_000,
+            "log_level": 2,
+        }
+    )
+    producer.list_topics(timeout=_START_SECONDS)
+    return producer
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> Any:
+        """Write the line and end with 2."""
+        self.exit(2, f"simulate: {message}\n")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _Parser(prog="python -m dataflows.simulate", description="Send a simulated bank's events to Kafka.")
+    parser.add_argument("--rate", type=_number(0.001, 1e6), default=50.0, help="events a second (50)")
+    parser.add_argument("--seconds", type=_number(0, 1e9), default=0.0, help="how long; 0 until it is told to end (0)")
+    parser.add_argument("--seed", type=int, default=7, help="of everything random (7)")
+    parser.add_argument("--topic", default=os.environ.get("EVENTS_TOPIC", "clickstream-events"))
+    parser.add_argument("--labels", type=Path, help="write the onset of every attack to this csv file")
+    parser.add_argument("--bad-share", type=_number(0, 1), default=0.002, help="undecodable records (0.002)")
+    parser.add_argument("--duplicate-share", type=_number(0, 1), default=0.002, help="repeated records (0.002)")
+    arguments = parser.parse_args(argv)
+    arguments.bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
+    return arguments
+
+
+def _number(low: float, high: float) -> Any:
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not low <= number <= high:
+            msg = f"expected a number from {low:g} to {high:g}, got {text!r}"
+            raise argparse.ArgumentTypeError(msg)
+        return number
+
+    return read
+
+
+if __name__ == "__main__":
+    sys.exit(main())
