@@ -1,6 +1,7 @@
 """The models this process has opened, and which one is deployed."""
 
 import logging
+import time
 from dataclasses import dataclass
 
 from model.artifacts import Artifact, ArtifactError, ArtifactShelf
@@ -9,6 +10,8 @@ from model.scorer import Scorer
 from observability import metrics
 
 logger = logging.getLogger("fraud.model")
+
+_TRY_AGAIN_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Models:
         self._shelf = shelf
         self._open: dict[str, OpenModel] = {}
         self._deployed = ""
+        self._refused_until = 0.0
 
     def open(self, model_id: str) -> OpenModel:
         """Return a model.
@@ -46,15 +50,20 @@ class Models:
     def deployed(self) -> str:
         """Return the id of the model to use from now on. A bad new one is refused and counted: the old one stays.
 
+        Each snapshot of each partition asks; a refused model is tried again after 30 s.
+
         Raises:
             ArtifactError: If there is no old one yet.
         """
+        if time.monotonic() < self._refused_until:
+            return self._deployed
         try:
             current = self._shelf.current()
             self.open(current)
         except ArtifactError as error:
             if not self._deployed:
                 raise
+            self._refused_until = time.monotonic() + _TRY_AGAIN_SECONDS
             metrics.MODEL_LOAD_FAILURES.inc()
             logger.error("the deployed model is refused, %s stays: %s", self._deployed, error)  # noqa: TRY400
             return self._deployed

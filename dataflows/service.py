@@ -14,6 +14,7 @@ from dataflows.ending import Ending
 from dataflows.items import Configuration
 from dataflows.models import Models
 from dataflows.settings import Settings
+from dataflows.warm_up import warm_up
 from features.session import FEATURE_SET_ID
 from model.artifacts import ArtifactShelf
 from model.decision import Level
@@ -61,7 +62,7 @@ class Service:
             set_up_logging(self.settings.log_format)
             self._health.start()
             logger.info("health and metrics on http://%s:%d", self.settings.metrics_host, self._health.port)
-            self.deployed()
+            warm_up(self.models.open(self.deployed().model_id))
             self.lane.partitions()
             check_eviction_policy(self.settings.redis_url)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 StartFrom = Literal["", "beginning", "committed"]
 Enrichment = Literal["redis", "none"]
@@ -63,7 +64,9 @@ class Settings:
             kafka_security_protocol=read.one_of(
                 "KAFKA_SECURITY_PROTOCOL", ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl"), "plaintext"
             ),
-            kafka_sasl_mechanism=read.text("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512"),
+            kafka_sasl_mechanism=read.one_of(
+                "KAFKA_SASL_MECHANISM", ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "SCRAM-SHA-512"
+            ),
             kafka_sasl_username=read.text("KAFKA_SASL_USERNAME", ""),
             kafka_sasl_password=read.secret("KAFKA_SASL_PASSWORD", ""),
             kafka_ssl_ca_location=read.text("KAFKA_SSL_CA_LOCATION", ""),
@@ -71,8 +74,8 @@ class Settings:
             events_topic=read.text("EVENTS_TOPIC", "clickstream-events"),
             flags_topic=read.text("FLAGS_TOPIC", "fraud-flags"),
             dead_letters_topic=read.text("DEAD_LETTERS_TOPIC", "clickstream-dead-letters"),
-            schema_registry_url=read.secret("SCHEMA_REGISTRY_URL", ""),
-            redis_url=read.secret("REDIS_URL", "redis://127.0.0.1:6379/0"),
+            schema_registry_url=read.url("SCHEMA_REGISTRY_URL", ("http", "https"), ""),
+            redis_url=read.url("REDIS_URL", ("redis", "rediss", "unix"), "redis://127.0.0.1:6379/0"),
             enrichment=read.one_of("ENRICHMENT", get_args(Enrichment), "redis"),
             model_dir=Path(read.text("MODEL_DIR", "model/artifacts")),
             review_above=read.number("REVIEW_ABOVE", 0.8, 0, 1),
@@ -103,6 +106,12 @@ class Settings:
         if self.block_above <= self.review_above:
             msg = f"BLOCK_ABOVE must be above REVIEW_ABOVE={self.review_above}, got {self.block_above}"
             raise SettingsError(msg)
+        if self.page_count_retention_seconds <= self.lateness_seconds:
+            msg = (
+                f"PAGE_COUNT_RETENTION must be above LATENESS_SECONDS={self.lateness_seconds}, "
+                f"got {self.page_count_retention_seconds}"
+            )
+            raise SettingsError(msg)
         if self.kafka_security_protocol.startswith("sasl") and not self.kafka_sasl_username:
             msg = f"KAFKA_SASL_USERNAME must be set with KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol}"
             raise SettingsError(msg)
@@ -117,6 +126,7 @@ class Settings:
         config = {
             "bootstrap.servers": self.kafka_bootstrap_servers,
             "security.protocol": self.kafka_security_protocol,
+            "reconnect.backoff.max.ms": 1_000,
         }
         if self.kafka_security_protocol.startswith("sasl"):
             config["sasl.mechanism"] = self.kafka_sasl_mechanism
@@ -129,31 +139,41 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Reads single settings, and says in one line what is wrong with one."""
+    """Reads single settings, and says in one line what is wrong with one. An empty variable is one that is not set."""
 
     env: Mapping[str, str]
 
-    def text(self, name: str, default: str | None = None) -> str:
-        """Read a text; without a default it must be there."""
-        value = self.env.get(name, default)
-        if value is None or (default is None and not value):
-            msg = f"{name} must be set"
-            raise SettingsError(msg)
-        return value
+    def text(self, name: str, default: str) -> str:
+        """Read a text."""
+        return self.env.get(name) or default
 
     def secret(self, name: str, default: str) -> str:
-        """Read a text, or the file that `<name>_FILE` names."""
+        """Read a text, or the file that `<name>_FILE` names, without the line's end."""
         path = self.env.get(f"{name}_FILE")
-        if path is None:
+        if not path:
             return self.text(name, default)
-        if name in self.env:
+        if self.env.get(name):
             msg = f"{name} and {name}_FILE are both set, expected one of them"
             raise SettingsError(msg)
         try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            msg = f"{name}_FILE must name a readable file, got {path!r}: {error.strerror}"
+            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+            msg = f"{name}_FILE must name a readable file, got {path!r}: {reason}"
             raise SettingsError(msg) from None
+
+    def url(self, name: str, schemes: tuple[str, ...], default: str) -> str:
+        """Read a URL, a secret as well: it may hold a password, so a message says nothing of it."""
+        value = self.secret(name, default)
+        try:
+            parts = urlsplit(value)
+            is_good = parts.scheme in schemes and bool(parts.hostname or parts.path) and parts.port != 0
+        except ValueError:
+            is_good = False
+        if value and not is_good:
+            msg = f"{name} must be a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            raise SettingsError(msg)
+        return value
 
     def one_of(self, name: str, allowed: tuple[str, ...], default: str) -> Any:
         """Read one of some words."""

@@ -20,11 +20,12 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dataflows.settings import Settings, SettingsError
 from model.simulator import SimulatedEvent, SimulatorConfig, simulate
 from schemas import catalogue
 
 TICK_SECONDS = 0.001
-_START_SECONDS = 12.0
+_START_SECONDS = 5.0
 _FLUSH_SECONDS = 30.0
 _REPEAT_AFTER = 20
 _CUT_BYTES = 9
@@ -34,9 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 1 where something was not delivered, 2 for bad arguments."""
     arguments = _arguments(argv)
     try:
-        producer = _connect(arguments.bootstrap)
+        settings = Settings.from_env(os.environ)
+        producer = _connect(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"simulate: {error}\n")
+        return 2
     except KafkaException as error:
-        sys.stderr.write(f"simulate: Kafka at {arguments.bootstrap} does not answer: {error.args[0].str()}\n")
+        reason = error.args[0].str()
+        sys.stderr.write(f"simulate: Kafka at {settings.kafka_bootstrap_servers} does not answer: {reason}\n")
         return 1
     with ExitStack() as stack:
         labels = None
@@ -150,7 +156,7 @@ class Sender:
         self._failed += error is not None
 
 
-def _connect(bootstrap: str) -> Producer:
+def _connect(settings: Settings) -> Producer:
     """Return a producer that has reached the broker.
 
     Raises:
@@ -158,7 +164,7 @@ def _connect(bootstrap: str) -> Producer:
     """
     producer = Producer(
         {
-            "bootstrap.servers": bootstrap,
+            **settings.kafka(),
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
             "acks": "all",
@@ -188,9 +194,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--labels", type=Path, help="write the onset of every attack to this csv file")
     parser.add_argument("--bad-share", type=_number(0, 1), default=0.002, help="undecodable records (0.002)")
     parser.add_argument("--duplicate-share", type=_number(0, 1), default=0.002, help="repeated records (0.002)")
-    arguments = parser.parse_args(argv)
-    arguments.bootstrap = os.environ.get("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:9092")
-    return arguments
+    return parser.parse_args(argv)
 
 
 def _number(low: float, high: float) -> Any:

@@ -70,3 +70,13 @@ REGISTRY_REQUESTS = _counter("fraud_registry_requests", "Questions to the schema
 MODEL = Info("fraud_model", "What decides at the moment", registry=REGISTRY)
 MODEL_LOAD_FAILURES = _counter("fraud_model_load_failures", "Deployed models that were refused: the old one stays")
 OFFSET_GAP = _counter("fraud_offset_gap_records", "Records that Kafka dropped before they were read")
+
+for _metric, *_words in (
+    (EVENTS, "scored", "duplicate", "late", "dead"),
+    (FLAGS, "review", "block"),
+    (DEGRADED, "redis"),
+    (REDIS_ERRORS, "write", "enrich", "wrong_type"),
+    (REGISTRY_REQUESTS, "found", "absent", "failed"),
+):
+    for _word in _words:
+        _metric.labels(_word)  # there at 0 from the start: a rate needs a value before the first one

@@ -54,7 +54,8 @@ class Deliveries:
                 "partitioner": "murmur2_random",
                 "message.timeout.ms": self._timeout_seconds * 1000,
                 "error_cb": service.on_kafka_error,
-            }
+            },
+            logger=logger,
         )
 
     def send(self, topic: str, message: Outgoing) -> None:

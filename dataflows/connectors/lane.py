@@ -59,6 +59,12 @@ class Lane:
         """Return the partitions as the engine's keys."""
         return [str(partition) for partition in self.partitions()]
 
+    @property
+    def topic_partitions(self) -> int:
+        """How many partitions the topic has, other lanes' too."""
+        self.partitions()
+        return len(self._every)
+
     def part_of(self, key: str) -> int:
         """Return a partition's place among ours: the engine counts parts in the order of their names."""
         return sorted(self.keys()).index(key)

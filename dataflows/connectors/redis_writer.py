@@ -7,7 +7,6 @@ that owns it; all values are absolute, so writing one twice changes nothing.
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import redis
@@ -22,17 +21,22 @@ logger = logging.getLogger("fraud.redis")
 CALL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _DRAIN_SECONDS = 0.3
+_WRONG_TYPE = "WRONGTYPE"
 
 
 class Link:
     """One connection to Redis, for pipelines. After an error it is of no use any more.
 
     Args:
-        connection: Of redis-py, which sees to TLS, passwords and databases.
+        pool: Of redis-py, which sees to TLS, passwords and databases.
+
+    Raises:
+        RedisError: If there is no connection to be had.
     """
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._connection: Any = pool.get_connection()
 
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one go and return their replies; errors as for `send`."""
@@ -42,7 +46,8 @@ class Link:
     def send(self, packed: list[bytes], replies: int) -> list[Any]:
         """Send what is commands already, as they go over the wire, and return so many replies.
 
-        A reply that says that a key holds another type is returned, not raised: somebody else wrote there.
+        A reply that says that a key holds another type is counted and returned, not raised: somebody else wrote
+        there, and the others' values must not wait for that.
 
         Raises:
             RedisError: If Redis refused a command for any other reason, or has not answered in time.
@@ -50,8 +55,10 @@ class Link:
         self._connection.send_packed_command(packed)
         answers = [self._answer() for _ in range(replies)]
         for answer in answers:
-            if isinstance(answer, ResponseError) and not str(answer).startswith("WRONGTYPE"):
-                raise answer
+            if isinstance(answer, ResponseError):
+                if _WRONG_TYPE not in str(answer):
+                    raise answer
+                metrics.REDIS_ERRORS.labels("wrong_type").inc()
         return answers
 
     def _answer(self) -> Any:
@@ -61,8 +68,9 @@ class Link:
             return error
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Drop the connection, and give it back: a pool lends only so many."""
         self._connection.disconnect()
+        self._pool.release(self._connection)
 
 
 class Outbox(Protocol):
@@ -89,10 +97,9 @@ class RedisWriter:
     """
 
     def __init__(self, url: str, flush_interval_ms: int, readiness: Readiness) -> None:
-        pool = redis.ConnectionPool.from_url(
+        self._pool = redis.ConnectionPool.from_url(
             url, socket_timeout=CALL_SECONDS, socket_connect_timeout=CALL_SECONDS, retry=None
         )
-        self._new_connection: Callable[[], Any] = pool.get_connection
         self._flush_seconds = flush_interval_ms / 1000
         self._readiness = readiness
         self._outboxes: list[Outbox] = []
@@ -125,6 +132,12 @@ class RedisWriter:
             except (RedisError, OSError) as error:
                 self._lose(error)
                 return False
+            except Exception as error:
+                # Not foreseen, such as a value that somebody else put under one of our keys: this thread must not
+                # end by it unseen. What is pending waits, and readiness says so.
+                logger.exception("Redis: writing failed")
+                self._lose(error)
+                return False
         return True
 
     def drain(self) -> None:
@@ -139,7 +152,7 @@ class RedisWriter:
 
     def _connect(self) -> Link:
         if self._link is None:
-            self._link = Link(self._new_connection())
+            self._link = Link(self._pool)
             for outbox in self._outboxes:
                 outbox.connected()
             metrics.REDIS_UP.set(1)

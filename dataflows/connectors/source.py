@@ -8,6 +8,7 @@ one is durable; that offset is committed to the group.
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +31,19 @@ BATCH_RECORDS = 5_000
 _IDLE_WAIT = timedelta(milliseconds=2)
 _HELD_WAIT = timedelta(milliseconds=100)
 _ASK_SECONDS = 10.0
-_SCHEMA_ID = slice(1, 5)
+_ASK_AGAIN_SECONDS = 0.2
+_PASSING = frozenset(
+    {
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""What a group's coordinator says while there is none yet."""
+_LOOK_SECONDS = 0.05
+_LOOK_AGAIN_SECONDS = 1.0
+_HEADER = slice(0, 5)
+"""The framing's byte 0 and the schema id in four bytes."""
 _KEYED = tuple[str, RawBatch]
 
 
@@ -98,7 +111,8 @@ class Poll:
         self._parts: dict[int, EventsPart] = {}
         self._opened: list[EventsPart] = []
         self._to_commit: dict[int, int] = {}
-        self._consumer = Consumer(_consumer_config(service))
+        self._look_at = 0.0
+        self._consumer = Consumer(_consumer_config(service), logger=logger)
         service.on_clean_end(self._commit_final)
 
     def open_part(self, partition: int, position: Position | None) -> "EventsPart":
@@ -116,9 +130,9 @@ class Poll:
     def _first_offset(self, partition: int) -> int:
         """Return where to read a partition of which the recovery store knows nothing."""
         policy = self.service.settings.start_from
-        committed = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_ASK_SECONDS)[0].offset
+        committed = self._committed(partition)
         if policy == "committed" and committed >= 0:
-            return int(committed)
+            return committed
         if policy == "beginning" or committed < 0:
             return int(self._range(partition)[0])
         msg = (
@@ -127,6 +141,24 @@ class Poll:
             "START_FROM=committed goes on without the sessions so far"
         )
         raise StartError(msg)
+
+    def _committed(self, partition: int) -> int:
+        """Return the offset that the group has published; negative if it has none.
+
+        A fresh Kafka makes its coordinator when it is first asked for one, and says no until then.
+        """
+        until = time.monotonic() + self.service.settings.start_timeout_seconds
+        while True:
+            try:
+                at = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_ASK_SECONDS)[0]
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.code() not in _PASSING or time.monotonic() > until:
+                    msg = f"group {self.service.settings.kafka_group}: cannot ask for its offsets: {reason.str()}"
+                    raise StartError(msg) from None
+                time.sleep(_ASK_AGAIN_SECONDS)
+            else:
+                return int(at.offset)
 
     def _check_gap(self, partition: int, position: Position) -> None:
         low, high = self._range(partition)
@@ -160,6 +192,7 @@ class Poll:
         if any(part.has_pending for part in self._parts.values()):
             return
         self._commit()
+        self._look_for_kafka()
         by_partition: dict[int, list[Message]] = {}
         for message in self._consumer.consume(BATCH_RECORDS, 0):
             error = message.error()
@@ -169,6 +202,17 @@ class Poll:
             by_partition.setdefault(int(message.partition() or 0), []).append(message)
         for partition, messages in by_partition.items():
             self._parts[partition].receive(messages)
+
+    def _look_for_kafka(self) -> None:
+        """See whether Kafka is back: librdkafka says that it lost all brokers, and not that it found one again."""
+        if not self.service.readiness.reasons.get("kafka") or time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_AGAIN_SECONDS
+        try:
+            self._consumer.get_watermark_offsets(TopicPartition(self._topic, min(self._parts)), _LOOK_SECONDS)
+        except KafkaException:
+            return
+        self.service.readiness.report("kafka")
 
     def _assign_opened(self) -> None:
         if self._opened:
@@ -250,20 +294,21 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
 
     def _decodable(self) -> list[Message]:
         """Take the pending records up to the first whose schema is not there yet."""
-        writers = self._poll.service.writers
-        waiting = {
-            schema_id
-            for schema_id in {(message.value() or b"")[_SCHEMA_ID] for message in self._pending}
-            if len(schema_id) == 4 and writers.find(int.from_bytes(schema_id)) == "waiting"  # noqa: PLR2004
-        }
+        headers = {(message.value() or b"")[_HEADER] for message in self._pending}
+        waiting = {header for header in headers if self._must_wait(header)}
         taken = self._pending
         if waiting:
-            stop = next(at for at, m in enumerate(taken) if (m.value() or b"")[_SCHEMA_ID] in waiting)
+            stop = next(at for at, m in enumerate(taken) if (m.value() or b"")[_HEADER] in waiting)
             taken, self._pending = taken[:stop], taken[stop:]
         else:
             self._pending = []
         self._hold(bool(waiting))
         return taken
+
+    def _must_wait(self, header: bytes) -> bool:
+        """Say whether records that begin like this have a schema that is not there yet; what is no frame need not."""
+        is_frame = len(header) == _HEADER.stop and header[0] == 0
+        return is_frame and self._poll.service.writers.find(int.from_bytes(header[1:])) == "waiting"
 
     def _hold(self, held: bool) -> None:
         """Pause or resume the partition while it waits for a schema."""
@@ -313,7 +358,7 @@ def _consumer_config(service: Service) -> dict[str, Any]:
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest" if service.settings.accept_gap else "error",
         "enable.partition.eof": False,
-        "fetch.wait.max.ms": 50,
+        "fetch.wait.max.ms": 10,
         "fetch.error.backoff.ms": 50,
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 65_536,

@@ -42,7 +42,7 @@ def vectors_of(decided: DecidedBatch, updated_at_ms: int) -> pl.DataFrame:
         level = pl.when(pl.col("score") > crossed.threshold).then(pl.lit(crossed.name)).otherwise(level)
     frame = pl.DataFrame(
         {
-            "session_id": [rows.session_ids[row] for row in newest.tolist()],
+            "session_id": pl.Series([rows.session_ids[row] for row in newest.tolist()], dtype=pl.String),
             **{name: rows.matrix[newest, column] for column, name in enumerate(FEATURES)},
             "score": score,
         }

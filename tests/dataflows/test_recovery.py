@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Path:
     """A new recovery store, as the engine makes it."""
     directory = tmp_path / "store"
     directory.mkdir(mode=0o700)
-    init_db_dir(directory, 2)
+    init_db_dir(directory, 2)  # type: ignore[no-untyped-call]
     return directory
 
 

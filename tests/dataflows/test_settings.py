@@ -118,7 +118,7 @@ def test_a_variable_sets_its_field_and_no_other(name: str) -> None:
 
     settings = asdict(Settings.from_env({name: value}))
 
-    assert str(settings[field]) == str(type(DEFAULTS[field])(value))
+    assert str(settings[field]) == value
     assert settings | {field: DEFAULTS[field]} == DEFAULTS
 
 
@@ -201,9 +201,9 @@ def test_a_kafka_client_gets_who_we_are_only_where_that_is_asked_for() -> None:
     open_door = Settings.from_env(credentials).kafka()
     guarded = Settings.from_env(credentials | {"KAFKA_SECURITY_PROTOCOL": "sasl_ssl"}).kafka()
 
-    assert open_door == {"bootstrap.servers": "127.0.0.1:9092", "security.protocol": "plaintext"}
-    assert guarded == {
-        "bootstrap.servers": "127.0.0.1:9092",
+    assert open_door["bootstrap.servers"] == "127.0.0.1:9092"
+    assert not [name for name in open_door if name.startswith(("sasl", "ssl"))]
+    assert guarded == open_door | {
         "security.protocol": "sasl_ssl",
         "sasl.mechanism": "SCRAM-SHA-512",
         "sasl.username": "fraud",

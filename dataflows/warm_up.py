@@ -1,0 +1,44 @@
+"""One made-up event through everything that is slow the first time, before the service says that it is ready.
+
+Readers are compiled, columns of the session table come into being, the model's first call is made. Nothing of it
+reaches the flow's state, a store or a metric.
+"""
+
+import numpy as np
+
+from dataflows.models import OpenModel
+from features.admission import Admission
+from features.live_sessions import LiveSessions
+from features.page_windows import PageWindows
+from features.pages import with_normal_pages
+from schemas import catalogue
+from schemas.codec import WriterSchema, decode
+
+_EVENT = {
+    "event_id": "warm-up",
+    "session_id": "warm-up",
+    "user_id": "warm-up",
+    "event_type": "page_view",
+    "page": "/",
+    "element_id": None,
+    "input_hash": None,
+    "timestamp": 1_749_531_840_000,
+    "latency_ms": 1,
+    "device_fingerprint": "",
+    "ip": "",
+}
+_ROWS = 64
+"""More than are read one by one, so that reading as columns is warm too."""
+
+
+def warm_up(model: OpenModel) -> None:
+    """Do once what every batch does."""
+    record = catalogue.frame(catalogue.EVENT.id, catalogue.EVENT, _EVENT)
+    writer = WriterSchema.from_definition(catalogue.EVENT.definition)
+    kafka_ms = np.full(_ROWS, _EVENT["timestamp"], dtype=np.int64)
+    events = with_normal_pages(decode([record] * _ROWS, kafka_ms, {catalogue.EVENT.id: writer}).events)
+    Admission().judge(events)
+    PageWindows().count(events, None)
+    matrix = LiveSessions().update(events, None).matrix
+    model.scorer.score(matrix)
+    model.reasons.explain(matrix[0])

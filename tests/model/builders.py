@@ -1,0 +1,36 @@
+"""A small classifier over stand-in features, in one place for the tests of artifacts, scorer and reasons."""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from features.session import FEATURES
+from model.artifacts import Artifact, ArtifactShelf
+from model.calibration import Calibration
+
+KNOTS = Calibration(raw=(-4.0, 0.0, 3.0), score=(0.01, 0.4, 0.97))
+
+
+def a_matrix(rows: int, seed: int = 1) -> NDArray[np.float64]:
+    return np.random.default_rng(seed).normal(size=(rows, len(FEATURES)))
+
+
+@cache
+def a_model(seed: int = 1, trees: int = 12) -> HistGradientBoostingClassifier:
+    matrix = a_matrix(2_000, seed)
+    label = (matrix[:, 3] + matrix[:, 5] * matrix[:, 9] + matrix[:, 20] > 1).astype(np.int8)
+    model = HistGradientBoostingClassifier(max_iter=trees, early_stopping=False, random_state=0)
+    return model.fit(matrix, label)
+
+
+def a_saved_model(directory: Path, seed: int = 1) -> tuple[ArtifactShelf, str]:
+    shelf = ArtifactShelf(directory)
+    return shelf, shelf.save(a_model(seed), KNOTS, {"seed": seed}, {"auc": 0.9})
+
+
+def an_artifact(directory: Path) -> Artifact:
+    shelf, model_id = a_saved_model(directory)
+    return shelf.load(model_id)
