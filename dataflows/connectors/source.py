@@ -112,6 +112,7 @@ class Poll:
         self._opened: list[EventsPart] = []
         self._to_commit: dict[int, int] = {}
         self._look_at = 0.0
+        self._fetches = True
         self._consumer = Consumer(_consumer_config(service), logger=logger)
         service.on_clean_end(self._commit_final)
 
@@ -189,6 +190,7 @@ class Poll:
     def fill(self) -> None:
         """Give every part what is pending, unless some part still has records to hand on."""
         self._assign_opened()
+        self._note_first_fetch()
         if any(part.has_pending for part in self._parts.values()):
             return
         self._commit()
@@ -219,11 +221,23 @@ class Poll:
             at = [TopicPartition(self._topic, part.partition, part.next_offset) for part in self._opened]
             self._consumer.incremental_assign(at)
             self._opened.clear()
+            self._fetches = False
+            self.service.readiness.report("events", "no answer to the first fetch yet")
+
+    def _note_first_fetch(self) -> None:
+        """Be ready only when the brokers have answered: what is produced before that waits for a moment."""
+        if not self._fetches and all(self._high(partition) >= 0 for partition in self._parts):
+            self._fetches = True
+            self.service.readiness.report("events")
 
     def unread(self, partition: int, next_offset: int) -> int:
         """Return how many records are known to lie behind an offset."""
+        return max(self._high(partition) - next_offset, 0)
+
+    def _high(self, partition: int) -> int:
+        """Return the end of a partition as the last fetch told it, negative before the first."""
         _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
-        return max(int(high) - next_offset, 0)
+        return int(high)
 
     def pause(self, partition: int) -> None:
         """Stop fetching a partition."""

@@ -6,7 +6,7 @@ import pytest
 import redis
 from prometheus_client import CollectorRegistry, Counter
 
-from dataflows.demo_readers import FlagReader, FlowPort, ReaderError, RedisReader
+from dataflows.demo.readers import FlagReader, FlowPort, ReaderError, RedisReader
 from infra.embedded import EmbeddedKafka, EmbeddedRedis
 from infra.server_process import LOOPBACK, free_port
 from observability.health import HealthServer, Readiness

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from redis import Redis
 from redis.exceptions import RedisError
 
-from dataflows.demo_figures import Figures, Flag, PageTable, figures_from
+from dataflows.demo.figures import Figures, Flag, PageTable, figures_from
 from schemas import catalogue
 
 _HTTP_OK = 200

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dataflows.demo_processes import Children, DemoError, Stop, death_of
+from dataflows.demo.processes import Children, DemoError, Stop, death_of
 from dataflows.settings import Settings
 from infra.embedded import EmbeddedKafka, EmbeddedRedis
 from infra.server_process import ServerProcess, free_port

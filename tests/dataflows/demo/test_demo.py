@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.demo import Options, main, options_from
-from dataflows.demo_processes import Children, DemoError, Stop, StoppedEarlyError, ending_of
-from dataflows.demo_start import Start, environment_of, settings_of, without_password
+from dataflows.demo.__main__ import Options, main, options_from
+from dataflows.demo.processes import Children, DemoError, Stop, StoppedEarlyError, ending_of
+from dataflows.demo.start import Start, environment_of, settings_of, without_password
 from infra.server_process import ServerProcess
 
 LIVES = "import time; time.sleep(600)"
@@ -100,7 +100,7 @@ def test_what_cannot_start_is_said_in_one_line(
     name: str, value: str, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr("dataflows.demo_start.TOPICS_SECONDS", 0.5)
+    monkeypatch.setattr("dataflows.demo.start.TOPICS_SECONDS", 0.5)
 
     assert main(["--seconds", "1"]) == status
 

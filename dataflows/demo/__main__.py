@@ -13,10 +13,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dataflows.demo_figures import summary_line
-from dataflows.demo_processes import Children, DemoError, Stop, StoppedEarlyError, ending_of
-from dataflows.demo_readers import FlagReader, FlowPort, ReaderError, RedisReader
-from dataflows.demo_start import (
+from dataflows.demo.figures import summary_line
+from dataflows.demo.processes import Children, DemoError, Stop, StoppedEarlyError, ending_of
+from dataflows.demo.readers import FlagReader, FlowPort, ReaderError, RedisReader
+from dataflows.demo.start import (
     FLOW_STOP_SECONDS,
     SIMULATOR_STOP_SECONDS,
     VAR,
@@ -25,8 +25,8 @@ from dataflows.demo_start import (
     settings_of,
     without_password,
 )
-from dataflows.demo_terminal import Display, display, say
-from dataflows.demo_watch import Watch
+from dataflows.demo.terminal import Display, display, say
+from dataflows.demo.watch import Watch
 from dataflows.settings import Settings, SettingsError
 from infra.server_process import LOOPBACK, ServerProcess, ServerStartError
 from infra.topics import TopicsError

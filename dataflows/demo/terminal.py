@@ -10,8 +10,8 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.live import Live
 
-from dataflows.demo_figures import Flag
-from dataflows.demo_view import Snapshot, flag_line, screen, status_line
+from dataflows.demo.figures import Flag
+from dataflows.demo.view import Snapshot, flag_line, screen, status_line
 
 _LINE_SECONDS = 5.0
 _FLAG_LINES = 5

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from dataflows.demo_figures import Figures, Flag, Histogram, PageTable
-from dataflows.demo_view import Snapshot, flag_line, screen, status_line
+from dataflows.demo.figures import Figures, Flag, Histogram, PageTable
+from dataflows.demo.view import Snapshot, flag_line, screen, status_line
 
 FLAG = Flag("f1", "0190f2a4-7c…", "block", 0.9731, ("LOGIN_FAILURES (session_login_failures 6)", "DEVICE_RISK"))
 SNAPSHOT = Snapshot(

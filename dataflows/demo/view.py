@@ -7,7 +7,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from dataflows.demo_figures import QUANTILES, Figures, Flag, Histogram, PageTable
+from dataflows.demo.figures import QUANTILES, Figures, Flag, Histogram, PageTable
 
 _WIDE = 120
 """Columns from which pages stand beside the flags and not below them."""

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from dataflows.demo_figures import Flag
-from dataflows.demo_terminal import Lines, display
-from dataflows.demo_view import Snapshot
+from dataflows.demo.figures import Flag
+from dataflows.demo.terminal import Lines, display
+from dataflows.demo.view import Snapshot
 
 SNAPSHOT = Snapshot("running")
 FLAGS = [Flag(f"f{number}", f"s{number}", "review", 0.9, ("LOGIN_FAILURES",)) for number in range(7)]

@@ -2,9 +2,9 @@
 
 import time
 
-from dataflows.demo_figures import Figures, Flag, History, PageTable
-from dataflows.demo_readers import FlagReader, FlowPort, RedisReader
-from dataflows.demo_view import Snapshot
+from dataflows.demo.figures import Figures, Flag, History, PageTable
+from dataflows.demo.readers import FlagReader, FlowPort, RedisReader
+from dataflows.demo.view import Snapshot
 
 
 class Watch:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from dataflows.demo_figures import Figures, Flag, Histogram, History, PageTable, figures_from, safe, summary_line
+from dataflows.demo.figures import Figures, Flag, Histogram, History, PageTable, figures_from, safe, summary_line
 from observability.histogram import BatchHistogram
 
 LATENCY = Histogram((0.001, 0.002, 0.01, math.inf), (50, 90, 100, 100))
