@@ -23,7 +23,7 @@ from dataflows.connectors.vectors import VectorSink
 from dataflows.ending import StartError
 from dataflows.flags import DeadLetterMessages, FlagMessages
 from dataflows.partition_state import partition_state
-from dataflows.recovery import claim, recovery_directory
+from dataflows.recovery import claim, process_id, recovery_directory
 from dataflows.service import Service
 from dataflows.settings import Settings, SettingsError
 from dataflows.steps import Admit, CountPages, Decide, Decode, Score, UpdateSessions
@@ -95,7 +95,7 @@ def flow() -> Dataflow:
         service = Service(Settings.from_env(os.environ))
         store = recovery_directory(sys.argv, os.environ)
         if store is not None:
-            service.store_lock = claim(store)
+            service.store_lock = claim(store, process_id(sys.argv, os.environ))
     except (SettingsError, StartError) as error:
         sys.stderr.write(f"fraud: {error}\n")
         raise SystemExit(BAD_SETTING) from None

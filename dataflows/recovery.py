@@ -17,6 +17,9 @@ from dataflows.ending import StartError
 _SQLITE = b"SQLite format 3\0"
 _LOCK = "lock"
 
+MOVED = "moved"
+"""A file that says that the state lives elsewhere now; see `dataflows/rescale.py`."""
+
 
 def recovery_directory(argv: Sequence[str], env: Mapping[str, str]) -> Path | None:
     """Find the recovery store as the engine does: its command line first, then the environment.
@@ -33,6 +36,13 @@ def recovery_directory(argv: Sequence[str], env: Mapping[str, str]) -> Path | No
     return Path(named) if named else None
 
 
+def process_id(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Find which process of a cluster this is, as the engine does; 0 for one that runs alone."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-i", "--process-id", type=int, default=env.get("BYTEWAX_PROCESS_ID"))
+    return parser.parse_known_args(list(argv[1:]))[0].process_id or 0
+
+
 def claim(directory: Path, process_id: int = 0) -> int:
     """Take the store for this process, until it ends.
 
@@ -44,9 +54,12 @@ def claim(directory: Path, process_id: int = 0) -> int:
         The descriptor that holds the lock; it must stay open.
 
     Raises:
-        StartError: If it is missing, writable by others, corrupt, or in use.
+        StartError: If it is missing, writable by others, corrupt, in use, or its state was moved elsewhere.
     """
     _check(directory)
+    if (directory / MOVED).exists():
+        msg = f"recovery store {directory}: its state was moved to {(directory / MOVED).read_text().strip()}"
+        raise StartError(msg)
     try:
         lock = os.open(directory / f"{_LOCK}-{process_id}", os.O_CREAT | os.O_RDWR, 0o600)
     except OSError as error:

@@ -106,6 +106,7 @@ class Setting:
             "REDIS_URL": redis_url,
             "MODEL_DIR": str(model_dir),
             "SESSION_TTL": "86400",
+            "PAGE_COUNT_RETENTION": str(366 * 86_400),
         }
 
     @contextmanager
