@@ -1,5 +1,6 @@
 """What every live session of a partition carries from one batch to the next: a struct of arrays."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,14 +50,16 @@ class SessionTable:
         self.slots: dict[str, int] = {}
         self._free: list[int] = []
         self._capacity = 0
+        self._id_bytes = 0
 
     def __len__(self) -> int:
         return len(self.slots)
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the arrays, free slots included."""
-        return sum(column.nbytes for column in self.columns.values())
+        """Bytes in memory: the arrays, free slots included, and the index of session ids."""
+        arrays = sum(column.nbytes for column in self.columns.values())
+        return arrays + sys.getsizeof(self.slots) + self._id_bytes
 
     def column(self, name: str, carried: Carried) -> NDArray[Any]:
         """Return a column by slot, made neutral for everybody if it is new.
@@ -85,6 +88,7 @@ class SessionTable:
             if not self._free:
                 self._grow()
             slot = self.slots[session_id] = self._free.pop()
+            self._id_bytes += _entry_bytes(session_id, slot)
         return slot
 
     def _grow(self) -> None:
@@ -101,6 +105,7 @@ class SessionTable:
     def free(self, session_ids: Sequence[str]) -> None:
         """Forget these sessions."""
         slots = [self.slots.pop(session_id) for session_id in session_ids]
+        self._id_bytes -= sum(map(_entry_bytes, session_ids, slots))
         for name, carried in self.layout.items():
             self.columns[name][slots] = carried.neutral
         self._free.extend(slots)
@@ -150,3 +155,7 @@ class SessionTable:
             empty = carried.rows(1)
             self.columns[name][slot] = np.frombuffer(row, carried.dtype, empty.size, at).reshape(empty.shape)[0]
             at += empty.nbytes
+
+
+def _entry_bytes(session_id: str, slot: int) -> int:
+    return sys.getsizeof(session_id) + sys.getsizeof(slot)
