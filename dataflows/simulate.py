@@ -15,17 +15,20 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.settings import Settings, SettingsError
-from model.simulator import SimulatedEvent, SimulatorConfig, simulate
+from model.simulator import Bank, SimulatedEvent, SimulatorConfig
 from schemas import catalogue
 
 TICK_SECONDS = 0.001
+_MOST_A_TICK = 1_000
 _START_SECONDS = 5.0
+_TRY_SECONDS = 1.0
 _FLUSH_SECONDS = 30.0
 _REPEAT_AFTER = 20
 _CUT_BYTES = 9
@@ -33,32 +36,43 @@ _CUT_BYTES = 9
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 1 where something was not delivered, 2 for bad arguments."""
-    arguments = _arguments(argv)
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop.ask)
+    given = _arguments(argv)
     try:
         settings = Settings.from_env(os.environ)
-        producer = _connect(settings)
+        with ExitStack() as stack:
+            labels = stack.enter_context(_labels_file(given.labels)) if given.labels else None
+            producer = _connect(settings, stop)
+            bank = Bank(SimulatorConfig(), given.seed, given.rate)
+            stream = bank.events(start_ms=time.time_ns() // 1_000_000)
+            spoilt = Spoiler(given.seed, given.bad_share, given.duplicate_share).spoil(stream)
+            last = round(given.rate * given.seconds) if given.seconds else None
+            summary = Sender(producer, given.topic, stop, labels).send(spoilt, given.rate, last)
     except SettingsError as error:
         sys.stderr.write(f"simulate: {error}\n")
+        return 2
+    except OSError as error:
+        sys.stderr.write(f"simulate: --labels: cannot write {given.labels}: {error.strerror}\n")
         return 2
     except KafkaException as error:
         reason = error.args[0].str()
         sys.stderr.write(f"simulate: Kafka at {settings.kafka_bootstrap_servers} does not answer: {reason}\n")
         return 1
-    with ExitStack() as stack:
-        labels = None
-        if arguments.labels is not None:
-            labels = csv.writer(stack.enter_context(arguments.labels.open("w", newline="", encoding="utf-8")))
-            labels.writerow(["session_id", "kind", "onset_event_id", "onset_ms"])
-        sender = Sender(producer, arguments.topic, labels)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, sender.stop)
-        start_ms = time.time_ns() // 1_000_000
-        stream = simulate(SimulatorConfig(), arguments.seed, arguments.rate, start_ms)
-        spoilt = Spoiler(arguments.seed, arguments.bad_share, arguments.duplicate_share).spoil(stream)
-        last = int(arguments.rate * arguments.seconds) if arguments.seconds else None
-        summary = sender.send(spoilt, arguments.rate, last)
     sys.stdout.write(json.dumps(summary) + "\n")
     return 1 if summary["failed"] else 0
+
+
+class Stop:
+    """Whether somebody asked for the end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def ask(self, *_: object) -> None:
+        """Ask for it: nothing more is sent, what was sent is still delivered. Answers a signal."""
+        self.asked = True
 
 
 class Spoiler:
@@ -82,7 +96,7 @@ class Spoiler:
             value = catalogue.frame(catalogue.EVENT.id, catalogue.EVENT, event.record)
             chance = self._dice.random()
             if chance < self._bad_share:
-                yield event, value[:-_CUT_BYTES]
+                yield replace(event, label=0), value[:-_CUT_BYTES]  # nobody can read it: it is no onset
             elif chance < self._bad_share + self._duplicate_share and recent:
                 yield recent[0]
             else:
@@ -96,20 +110,17 @@ class Sender:
     Args:
         producer: Where to.
         topic: Which topic.
-        labels: A csv writer that is told the onset of every attack, or None.
+        stop: Ends it early.
+        labels: A file that gets the onset of every attack as csv, or None.
     """
 
-    def __init__(self, producer: Producer, topic: str, labels: Any) -> None:
+    def __init__(self, producer: Producer, topic: str, stop: Stop, labels: TextIO | None) -> None:
         self._producer = producer
         self._topic = topic
-        self._labels = labels
+        self._stop = stop
+        self._labels = csv.writer(labels) if labels else None
         self._labelled: set[str] = set()
-        self._stopping = False
         self._failed = 0
-
-    def stop(self, *_: object) -> None:
-        """Send no more; what was sent is still delivered. Answers a signal."""
-        self._stopping = True
 
     def send(self, stream: Iterator[tuple[SimulatedEvent, bytes]], rate: float, last: int | None) -> dict[str, Any]:
         """Send events as they become due.
@@ -124,10 +135,10 @@ class Sender:
         """
         start = time.monotonic()
         sent, latest_ms = 0, 0.0
-        while not self._stopping and sent != last:
-            elapsed = time.monotonic() - start
-            due = int(elapsed * rate) + 1
-            for _ in range(min(due, last or due) - sent):
+        while not self._stop.asked and sent != last:
+            due = int((time.monotonic() - start) * rate) + 1
+            due = min(due, last or due, sent + _MOST_A_TICK)  # deliveries and signals do not wait behind a backlog
+            for _ in range(due - sent):
                 latest_ms = max(latest_ms, (time.monotonic() - start - sent / rate) * 1000)
                 self._send_one(*next(stream))
                 sent += 1
@@ -138,7 +149,7 @@ class Sender:
         return {
             "produced": sent,
             "seconds": round(seconds, 3),
-            "rate": round(sent / seconds, 1),
+            "rate": round(sent / max(seconds, TICK_SECONDS), 1),
             "max_late_ms": round(latest_ms, 1),
             "failed": self._failed,
         }
@@ -156,11 +167,17 @@ class Sender:
         self._failed += error is not None
 
 
-def _connect(settings: Settings) -> Producer:
+def _labels_file(path: Path) -> TextIO:
+    file = path.open("w", newline="", encoding="utf-8")
+    csv.writer(file).writerow(["session_id", "kind", "onset_event_id", "onset_ms"])
+    return file
+
+
+def _connect(settings: Settings, stop: Stop) -> Producer:
     """Return a producer that has reached the broker.
 
     Raises:
-        KafkaException: If it does not answer.
+        KafkaException: If it does not answer, in time or before the end was asked for.
     """
     producer = Producer(
         {
@@ -173,8 +190,15 @@ def _connect(settings: Settings) -> Producer:
             "log_level": 2,
         }
     )
-    producer.list_topics(timeout=_START_SECONDS)
-    return producer
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            producer.list_topics(timeout=_TRY_SECONDS)
+        except KafkaException:
+            if stop.asked or time.monotonic() > deadline:
+                raise
+        else:
+            return producer
 
 
 class _Parser(argparse.ArgumentParser):

@@ -4,6 +4,6 @@ Pure and seeded: the same configuration, seed, rate and start give the same stre
 """
 
 from model.simulator.config import SimulatorConfig
-from model.simulator.stream import SimulatedEvent, frame_of, simulate
+from model.simulator.stream import Bank, SimulatedEvent, frame_of, simulate
 
-__all__ = ["SimulatedEvent", "SimulatorConfig", "frame_of", "simulate"]
+__all__ = ["Bank", "SimulatedEvent", "SimulatorConfig", "frame_of", "simulate"]

@@ -2,8 +2,8 @@
 
 Event k of the stream is due k / rate seconds after the start. At each such moment the open session whose next event
 has waited longest has it; if none is due, a new session begins. So sessions begin exactly as often as the rate
-needs, pauses inside a session are its own (to a few moments), and nothing has to be tuned. The stream starts with as
-many sessions under way as it will have later, each somewhere in its middle.
+needs, pauses inside a session are its own (to a few moments), and nothing has to be tuned. The stream starts in the
+middle of things: with the sessions that would be open by then if the bank had always been there.
 """
 
 import heapq
@@ -11,6 +11,7 @@ import random
 import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import polars as pl
@@ -22,6 +23,12 @@ from model.simulator.sessions import Step, honest
 from schemas.events import EVENT_FRAME, EVENT_TYPES
 
 _CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+
+_PAST_MS = 120_000
+"""How far back sessions begin that are open at the start: a mean session and a half. A longer past costs more time."""
+
+_RECENT_MS = 20_000
+"""The time before the start in which the rate is matched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +67,55 @@ class _Open:
     next: Step = field(compare=False)
     latest_ms: int = field(compare=False, default=0)
 
+    def go_on(self, from_ms: float) -> bool:
+        """Turn to the next event, a pause after this moment; say whether there is one."""
+        following = next(self.steps, None)
+        if following is None:
+            return False
+        self.next = following
+        self.due_ms = from_ms + following.pause_ms
+        return True
 
-class _Bank:
-    """Opens sessions, one after the other, and gives ids."""
 
-    def __init__(self, config: SimulatorConfig, seed: int) -> None:
+class Bank:
+    """A bank in the middle of its day, whose events come at an exact rate.
+
+    Making one takes 1 to 2 ms for each event a second of the rate; afterwards no event takes longer than another.
+
+    Args:
+        config: The bank.
+        seed: Everything random comes from it.
+        rate: Events a second.
+    """
+
+    def __init__(self, config: SimulatorConfig, seed: int, rate: float) -> None:
         self.config = config
         self.dice = random.Random(f"{seed}/stream")  # noqa: S311 - a simulation, not a secret
         self._seed = seed
+        self._rate = rate
         self._opened = 0
+        self._waiting = list(self._under_way())
+        heapq.heapify(self._waiting)
+
+    def events(self, start_ms: int) -> Iterator[SimulatedEvent]:
+        """Yield the stream, without end; to be called once.
+
+        Args:
+            start_ms: Event time of the first event.
+        """
+        waiting = self._waiting
+        for place in count():
+            due_ms = place * 1000 / self._rate
+            session = heapq.heappop(waiting) if waiting and waiting[0].due_ms <= due_ms else self._open(due_ms)
+            yield _event(self, session, due_ms, start_ms)
+            if session.go_on(due_ms):
+                heapq.heappush(waiting, session)
 
     def uuid(self) -> str:
         """Return a version 4 UUID from the seed."""
         return str(uuid.UUID(int=self.dice.getrandbits(128), version=4))
 
-    def open(self, due_ms: float) -> _Open:
+    def _open(self, due_ms: float) -> _Open:
         """Begin a session whose first event is due now."""
         number = self._opened
         self._opened += 1
@@ -87,45 +128,36 @@ class _Bank:
         steps = ATTACKS[kind](self.config, who, dice) if kind else honest(self.config, who, dice)
         return _Open(due_ms, number, self.uuid(), who.user_id, kind, steps, next(steps))
 
-    def under_way(self, rate: float) -> Iterator[_Open]:
-        """Yield as many sessions as are open at this rate at any time, each at a random place."""
-        many = max(int(rate * self.config.pause_seconds), 1)
-        for session in (self.open(0.0) for _ in range(many)):
-            for _ in range(self.dice.randrange(20)):
-                following = next(session.steps, None)
-                if following is None:
-                    break
-                session.next = following
-            session.due_ms = self.dice.random() * session.next.pause_ms
-            yield session
+    def _under_way(self) -> Iterator[_Open]:
+        """Yield the sessions that are open at the start, each where it happens to be by then.
+
+        Sessions begin at random moments of the past, and those that are still going on are kept. As many are tried
+        as it takes for them to have had the events, just before the start, that the rate asks for.
+        """
+        wanted = self._rate * _RECENT_MS / 1000
+        while wanted > 0:
+            session = self._open(-self.dice.random() * _PAST_MS)
+            is_open = True
+            while is_open and session.due_ms < 0:
+                wanted -= session.due_ms >= -_RECENT_MS
+                is_open = session.go_on(session.due_ms)
+            if is_open:
+                yield session
 
 
 def simulate(config: SimulatorConfig, seed: int, rate: float, start_ms: int) -> Iterator[SimulatedEvent]:
-    """Yield the stream, without end.
+    """Return the stream of a bank, without end.
 
     Args:
         config: The bank.
         seed: Everything random comes from it.
         rate: Events a second.
-        start_ms: Event time of the start.
+        start_ms: Event time of the first event.
     """
-    bank = _Bank(config, seed)
-    waiting = list(bank.under_way(rate))
-    heapq.heapify(waiting)
-    place = 0
-    while True:
-        due_ms = place * 1000 / rate
-        place += 1
-        session = heapq.heappop(waiting) if waiting and waiting[0].due_ms <= due_ms else bank.open(due_ms)
-        yield _event(bank, session, due_ms, start_ms)
-        following = next(session.steps, None)
-        if following is not None:
-            session.next = following
-            session.due_ms = due_ms + following.pause_ms
-            heapq.heappush(waiting, session)
+    return Bank(config, seed, rate).events(start_ms)
 
 
-def _event(bank: _Bank, session: _Open, due_ms: float, start_ms: int) -> SimulatedEvent:
+def _event(bank: Bank, session: _Open, due_ms: float, start_ms: int) -> SimulatedEvent:
     """Give a step its time and id. Some come out of order across sessions, never inside one."""
     config, step = bank.config, session.next
     timestamp = start_ms + int(due_ms)

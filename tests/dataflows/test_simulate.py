@@ -66,7 +66,10 @@ def test_it_sends_exactly_rate_times_seconds_events_keyed_by_session(
     with labels.open() as file:
         rows = list(csv.DictReader(file))
     assert rows
-    assert {row["session_id"] for row in rows} <= {(message.key() or b"").decode() for message in messages}
+    sent = {event["event_id"]: event for event in good}
+    for row in rows:
+        onset = sent[row["onset_event_id"]]
+        assert (row["session_id"], row["onset_ms"]) == (onset["session_id"], str(onset["timestamp"]))
 
 
 def test_a_signal_ends_it_with_everything_delivered(
@@ -92,6 +95,15 @@ def test_bad_arguments_give_one_line_and_exit_2() -> None:
 
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["simulate: argument --rate: expected a number from 0.001 to 1e+06, got 'fast'"]
+
+
+def test_a_label_file_that_cannot_be_written_gives_one_line_and_exit_2(tmp_path: Path) -> None:
+    labels = tmp_path / "missing" / "labels.csv"
+
+    done = simulate("127.0.0.1:1", "--labels", str(labels))
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"simulate: --labels: cannot write {labels}: No such file or directory"]
 
 
 def test_a_broker_that_does_not_answer_gives_one_line_and_exit_1() -> None:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice, pairwise
+from statistics import median
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_the_same_seed_gives_the_same_stream_and_another_seed_another() -> None:
     assert events(100) != events(100, seed=8)
 
 
-@pytest.mark.parametrize("rate", [0.5, 50.0, 5_000.0])
+@pytest.mark.parametrize("rate", [0.5, 50.0, 1_000.0])
 def test_event_k_is_due_at_k_over_rate(rate: float) -> None:
     stream = events(500, rate=rate)
 
@@ -51,11 +52,26 @@ def test_timestamps_follow_the_stream_and_never_go_back_inside_a_session() -> No
         assert all(before.record["timestamp"] <= after.record["timestamp"] for before, after in pairwise(session))
 
 
-def test_the_first_second_has_as_many_sessions_under_way_as_the_tenth() -> None:
-    stream = events(2_200, rate=200.0)
+def test_the_stream_starts_in_the_middle_of_things() -> None:
+    stream = events(9_000, rate=200.0)
 
-    seconds = [{event.session_id for event in stream[at : at + 200]} for at in (0, 2_000)]
-    assert 0.6 < len(seconds[0]) / len(seconds[1]) < 1.6
+    first, later = stream[:1_000], stream[-1_000:]
+    for kind, at_least in (("login", 0.5), ("logout", 0.4), ("transfer", 0.5), ("input", 0.75)):
+        early, late = (sum(event.record["event_type"] == kind for event in part) for part in (first, later))
+        assert at_least < early / late < 1 / at_least, kind
+    known = {event.session_id for event in first}
+    assert 0.8 < len(known) / len({event.session_id for event in later}) < 1.25
+
+
+def test_pauses_inside_a_session_are_seconds_at_any_rate() -> None:
+    for rate in (20.0, 1_000.0):
+        pauses = [
+            after.due_ms - before.due_ms
+            for session in by_session(events(int(rate) * 30, rate=rate)).values()
+            for before, after in pairwise(session)
+        ]
+
+        assert 1_500 < median(pauses) < 5_000
 
 
 def test_labels_begin_with_the_onset_and_stay() -> None:
