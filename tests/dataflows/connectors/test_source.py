@@ -1,115 +1,19 @@
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from dataflows.connectors.source import EventsPart, EventsSource, Position, SourceError
+from dataflows.connectors.source import Position
 from dataflows.ending import StartError
-from dataflows.items import RawBatch
-from dataflows.service import Service
-from infra.embedded import EmbeddedKafka
 from infra.server_process import free_port
 from model.artifacts import ArtifactError
 from model.decision import Level
-from observability import metrics
 from schemas.catalogue import local_writers
-from tests.builders import an_event, framed
 from tests.dataflows.connectors.a_registry import Registry
+from tests.dataflows.connectors.an_events_topic import Topic, batches, offsets, parts_of, sample, values
 from tests.dataflows.eventually import eventually
-from tests.dataflows.running_flow import settings_for
 
-FETCH = 1
 NEW_SCHEMA = b"\x00\x00\x00\x00\x07"
-
-
-@dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic of events on a Kafka, and the way to read it as the service does."""
-
-    kafka: EmbeddedKafka
-    name: str
-    model_dir: Path
-    ends: list[Callable[[], None]]
-    """What the process would do at a clean end."""
-
-    def produce(self, partition: int, values: Iterable[bytes | None]) -> None:
-        """Append records to a partition; each has its number as key and as header."""
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers, "linger.ms": 0})
-        for number, value in enumerate(values):
-            key = str(number).encode()
-            producer.produce(self.name, value, key, partition=partition, headers=[("number", key)])
-        assert producer.flush(10) == 0
-
-    def service(self, **env: str) -> Service:
-        """Return a process that reads this topic."""
-        addresses = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers, "EVENTS_TOPIC": self.name}
-        names = {"KAFKA_GROUP": self.name, "FLAGS_TOPIC": self.name, "DEAD_LETTERS_TOPIC": self.name}
-        return Service(settings_for(self.model_dir, **addresses, **names, **env))
-
-    def group(self) -> Consumer:
-        """Return a client that looks at the group's offsets."""
-        return Consumer({"bootstrap.servers": self.kafka.bootstrap_servers, "group.id": self.name})
-
-    def commit(self, partition: int, offset: int) -> None:
-        """Publish an offset of the group."""
-        consumer = self.group()
-        consumer.commit(offsets=[TopicPartition(self.name, partition, offset)], asynchronous=False)
-        consumer.close()
-
-    def committed(self, partition: int) -> int:
-        """Return the offset that the group has published; negative if none."""
-        consumer = self.group()
-        at = consumer.committed([TopicPartition(self.name, partition)], timeout=10)[0].offset
-        consumer.close()
-        return at
-
-
-@pytest.fixture
-def topic(
-    embedded_kafka: EmbeddedKafka,
-    new_topics: Callable[..., list[str]],
-    model_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Topic:
-    ends: list[Callable[[], None]] = []
-    monkeypatch.setattr(Service, "on_clean_end", lambda _, callback: ends.append(callback))
-    [name] = new_topics("events", partitions=3)
-    return Topic(embedded_kafka, name, model_dir, ends)
-
-
-def parts_of(service: Service, snapshots: Sequence[bytes | None]) -> list[EventsPart]:
-    """Open the first partitions, each at its snapshot."""
-    source = EventsSource(service)
-    return [source.build_part("events_in", str(p), snapshot) for p, snapshot in enumerate(snapshots)]
-
-
-def batches(parts: Sequence[EventsPart], count: int) -> list[RawBatch]:
-    """Let the parts take turns, as the engine does, until they have given so many records."""
-    read: list[RawBatch] = []
-
-    def enough() -> bool:
-        for part in parts:
-            read.extend(batch for _, batch in part.next_batch())
-        return sum(len(batch.values) for batch in read) >= count
-
-    eventually(enough)
-    assert sum(len(batch.values) for batch in read) == count
-    return read
-
-
-def offsets(read: Iterable[RawBatch], partition: int) -> list[int]:
-    return [offset for batch in read if batch.partition == partition for offset in batch.offsets.tolist()]
-
-
-def values(first: int, count: int) -> list[bytes]:
-    return [framed(an_event(event_id=f"e-{number}")) for number in range(first, first + count)]
-
-
-def sample(name: str, **labels: str) -> float:
-    return metrics.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def test_every_record_of_every_partition_comes_once_and_in_order(topic: Topic) -> None:
@@ -194,60 +98,6 @@ def test_a_start_policy_that_was_left_set_does_not_touch_what_the_store_knows(to
     read = batches(parts_of(topic.service(START_FROM="beginning"), [part.snapshot()]), 1)
 
     assert offsets(read, 0) == [5]
-
-
-def at(service: Service, offset: int) -> bytes:
-    return Position(offset, offset, service.deployed()).to_bytes()
-
-
-def overflow(topic: Topic) -> int:
-    """Write more than the mock broker keeps; return the oldest offset that it still has."""
-    for _ in range(8):
-        topic.produce(0, [bytes(900_000)])
-    consumer = topic.group()
-    low, _ = consumer.get_watermark_offsets(TopicPartition(topic.name, 0), timeout=10)
-    consumer.close()
-    assert low > 1
-    return low
-
-
-def test_records_that_kafka_dropped_unread_stop_the_start_unless_it_is_told_to_go_on(topic: Topic) -> None:
-    low = overflow(topic)
-    before = sample("fraud_offset_gap_records_total")
-
-    with pytest.raises(StartError, match=rf"partition 0: Kafka has dropped {low - 1} records that were not read"):
-        parts_of(service := topic.service(), [at(service, 1)])
-    told = topic.service(ACCEPT_GAP="1")
-    read = batches(parts_of(told, [at(told, 1)]), 8 - low)
-
-    assert offsets(read, 0) == list(range(low, 8))
-    assert sample("fraud_offset_gap_records_total") - before == 2 * (low - 1)
-
-
-def test_records_that_kafka_dropped_after_the_start_stop_the_run(topic: Topic) -> None:
-    topic.commit(0, 0)
-    overflow(topic)
-    [part] = parts_of(topic.service(START_FROM="committed"), [None])
-
-    with pytest.raises(SourceError, match="records were dropped by Kafka before they were read"):
-        eventually(part.next_batch)
-
-
-def test_a_position_behind_the_end_of_the_topic_is_refused(topic: Topic) -> None:
-    topic.produce(0, values(0, 3))
-    service = topic.service()
-
-    with pytest.raises(StartError, match=r"next offset is 4, but the topic ends at 3: another topic\?"):
-        parts_of(service, [at(service, 4)])
-
-
-def test_a_position_at_the_end_of_the_topic_is_good(topic: Topic) -> None:
-    topic.produce(0, values(0, 3))
-    service = topic.service()
-    [part] = parts_of(service, [at(service, 3)])
-    topic.produce(0, values(3, 1))
-
-    assert offsets(batches([part], 1), 0) == [3]
 
 
 def test_a_partition_waits_for_its_schema_while_the_others_go_on(topic: Topic) -> None:
@@ -367,49 +217,3 @@ def test_a_stored_configuration_whose_model_is_missing_is_refused(topic: Topic) 
 
     with pytest.raises(ArtifactError, match="0123456789abcdef"):
         parts_of(service, [Position(0, 0, gone).to_bytes()])
-
-
-def test_errors_that_pass_by_themselves_are_waited_out(topic: Topic) -> None:
-    topic.produce(0, values(0, 3))
-    passing = [KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.REQUEST_TIMED_OUT, KafkaError.LEADER_NOT_AVAILABLE]
-
-    topic.kafka.fail_requests(FETCH, passing)
-    read = batches(parts_of(topic.service(), [None]), 3)
-
-    assert offsets(read, 0) == [0, 1, 2]
-
-
-@pytest.fixture
-def lonely_topic(topic: Topic) -> Iterator[Topic]:
-    """A topic on a Kafka of its own, which may go down."""
-    with EmbeddedKafka({topic.name: 3}) as kafka:
-        yield replace(topic, kafka=kafka)
-
-
-def test_an_outage_of_kafka_is_said_and_waited_out_and_nothing_is_lost(lonely_topic: Topic) -> None:
-    lonely_topic.produce(0, values(0, 3))
-    service = lonely_topic.service()
-    [part] = parts_of(service, [None])
-    batches([part], 3)
-
-    lonely_topic.kafka.broker_down()
-    eventually(lambda: part.next_batch() or service.readiness.reasons.get("kafka"))
-    lonely_topic.kafka.broker_up()
-    eventually(lambda: part.next_batch() or service.readiness.is_ready)
-    lonely_topic.produce(0, values(3, 2))
-    read = batches([part], 2)
-
-    assert offsets(read, 0) == [3, 4]
-
-
-def test_a_kafka_that_is_gone_when_a_partition_is_opened_is_one_clear_line(
-    lonely_topic: Topic, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dataflows.connectors.source._ASK_SECONDS", 0.3)
-    service = lonely_topic.service(START_TIMEOUT="1")
-    lonely_topic.kafka.broker_down()
-
-    with pytest.raises(StartError, match="cannot ask for its offsets"):
-        parts_of(service, [None])
-    with pytest.raises(StartError, match=r"partition 0 of .*: cannot ask for its offsets"):
-        parts_of(service, [at(service, 1)])
