@@ -1,7 +1,7 @@
 # Everything a person or CI does here; `make` alone lists it. Works with Python 3.11 or 3.12 and make, nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lock fmt lint types imports test check train evaluate run topics diagram clean
+.PHONY: help setup lock fmt lint types imports test test-integration check train evaluate run topics diagram clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -44,7 +44,10 @@ imports: setup ## Check that imports go one way
 	$(VENV)/bin/lint-imports --no-cache
 
 test: setup ## Run the tests: unit, property and whole-flow tests with real processes
-	$(PY) -m pytest
+	$(PY) -m pytest --ignore tests/integration
+
+test-integration: setup ## Run the slow tests: lanes and clusters, a real Kafka
+	$(PY) -m pytest tests/integration
 
 check: lint types imports test ## What CI runs
 

@@ -3,10 +3,13 @@
 import itertools
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from infra.embedded import EmbeddedKafka, EmbeddedRedis
+from model.artifacts import ArtifactShelf
+from tests.crash.flagging_model import save_flagging_model
 
 NewTopics = Callable[..., list[str]]
 
@@ -49,3 +52,15 @@ def new_topics(embedded_kafka: EmbeddedKafka) -> NewTopics:
         return topics
 
     return create
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory whose current model scores by the number of failed logins and of events."""
+    return save_flagging_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def model_id(model_dir: Path) -> str:
+    """The id of the current model in `model_dir`."""
+    return ArtifactShelf(model_dir).current()

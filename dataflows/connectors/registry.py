@@ -27,7 +27,9 @@ Answer = Literal["known", "absent", "waiting"]
 _TIMEOUT_SECONDS = 2.0
 _ASK_AGAIN_SECONDS = 1.0
 _ABSENT_SECONDS = 30.0
-_NOT_FOUND = 404
+_SCHEMA_NOT_FOUND = 40403
+"""A registry's own code. A bare 404 is not believed: a wrong base path must not send everything to the dead letters."""
+_MOST_ABSENT = 10_000
 
 
 class Writers:
@@ -76,6 +78,8 @@ class Writers:
         self._readiness.report("registry")
         metrics.REGISTRY_REQUESTS.labels("absent" if writer is None else "found").inc()
         if writer is None:
+            if len(self._absent_until) >= _MOST_ABSENT:
+                self._absent_until.clear()
             self._absent_until[schema_id] = time.monotonic() + _ABSENT_SECONDS
             return "absent"
         self.known[schema_id] = writer
@@ -95,12 +99,20 @@ class Writers:
                 return WriterSchema(f"expected an Avro schema, the registry has one of type {str(kind)[:32]}")
             return WriterSchema.from_definition(json.loads(answer["schema"]))
         except urllib.error.HTTPError as error:
-            if error.code == _NOT_FOUND:
+            if _says_absent(error):
                 return None
             raise
         except (ValueError, KeyError, TypeError, AttributeError, HTTPException) as error:
             msg = f"schema {schema_id}: expected a registry's JSON answer, got {type(error).__name__}"
             raise OSError(msg) from error
+
+
+def _says_absent(error: urllib.error.HTTPError) -> bool:
+    try:
+        answer = json.load(error)
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("error_code") == _SCHEMA_NOT_FOUND
 
 
 def _request(url: str) -> urllib.request.Request:

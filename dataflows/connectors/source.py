@@ -5,12 +5,11 @@ position that counts is the one in the snapshot. When a part's snapshot is asked
 one is durable; that offset is committed to the group.
 """
 
-import json
 import logging
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -18,9 +17,10 @@ import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from dataflows.ending import StartError
-from dataflows.items import Configuration, Headers, RawBatch
+from dataflows.connectors.start_offsets import Position, StartOffsets
+from dataflows.items import Headers, RawBatch
 from dataflows.service import Service
+from features.session import FEATURE_SET_ID
 from observability import metrics
 
 logger = logging.getLogger("fraud.source")
@@ -30,16 +30,17 @@ BATCH_RECORDS = 5_000
 
 _IDLE_WAIT = timedelta(milliseconds=2)
 _HELD_WAIT = timedelta(milliseconds=100)
-_ASK_SECONDS = 10.0
-_ASK_AGAIN_SECONDS = 0.2
-_PASSING = frozenset(
+_FOR_GOOD = frozenset(
     {
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - librdkafka's own names
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError._AUTHENTICATION,  # noqa: SLF001
     }
 )
-"""What a group's coordinator says while there is none yet."""
+"""What does not pass while the process lives."""
 _LOOK_SECONDS = 0.05
 _LOOK_AGAIN_SECONDS = 1.0
 _HEADER = slice(0, 5)
@@ -49,28 +50,6 @@ _KEYED = tuple[str, RawBatch]
 
 class SourceError(RuntimeError):
     """Reading cannot go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """What a part's snapshot holds."""
-
-    offset: int
-    """The next record to read."""
-    consumed: int
-    """Records read since the partition's beginning."""
-    configuration: Configuration
-
-    def to_bytes(self) -> bytes:
-        """Write it as JSON."""
-        value = {"offset": self.offset, "consumed": self.consumed, "configuration": self.configuration.as_json()}
-        return json.dumps(value).encode()
-
-    @classmethod
-    def from_bytes(cls, stored: bytes) -> "Position":
-        """Read what `to_bytes` wrote."""
-        value: dict[str, Any] = json.loads(stored)
-        return cls(value["offset"], value["consumed"], Configuration.from_json(value["configuration"]))
 
 
 class EventsSource(FixedPartitionedSource[_KEYED, bytes]):
@@ -114,78 +93,30 @@ class Poll:
         self._look_at = 0.0
         self._fetches = True
         self._consumer = Consumer(_consumer_config(service), logger=logger)
+        self._offsets = StartOffsets(self._consumer, service.settings)
         service.on_clean_end(self._commit_final)
 
     def open_part(self, partition: int, position: Position | None) -> "EventsPart":
         """Open a part; it is read from the next poll on."""
         if position is None:
-            position = Position(self._first_offset(partition), 0, self.service.deployed())
+            position = Position(self._offsets.first(partition), 0, self.service.deployed())
         else:
-            self._check_gap(partition, position)
+            self._offsets.check(partition, position.offset)
+            position = self._with_todays_features(position)
         self.service.models.open(position.configuration.model_id)
         part = EventsPart(self, partition, position)
         self._parts[partition] = part
         self._opened.append(part)
         return part
 
-    def _first_offset(self, partition: int) -> int:
-        """Return where to read a partition of which the recovery store knows nothing."""
-        policy = self.service.settings.start_from
-        committed = self._committed(partition)
-        if policy == "committed" and committed >= 0:
-            return committed
-        if policy == "beginning" or committed < 0:
-            return int(self._range(partition)[0])
-        msg = (
-            f"partition {partition}: group {self.service.settings.kafka_group} has read up to {committed}, but the "
-            "recovery store has no state for it; START_FROM=beginning counts all again (exact), "
-            "START_FROM=committed goes on without the sessions so far"
+    def _with_todays_features(self, position: Position) -> Position:
+        """Take the deployed configuration where the stored one was made for features that this release has not."""
+        if position.configuration.feature_set_id == FEATURE_SET_ID:
+            return position
+        logger.warning(
+            "the state is of feature set %s: the deployed model decides", position.configuration.feature_set_id
         )
-        raise StartError(msg)
-
-    def _committed(self, partition: int) -> int:
-        """Return the offset that the group has published; negative if it has none.
-
-        A fresh Kafka makes its coordinator when it is first asked for one, and says no until then.
-        """
-        until = time.monotonic() + self.service.settings.start_timeout_seconds
-        while True:
-            try:
-                at = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_ASK_SECONDS)[0]
-            except KafkaException as error:
-                reason = error.args[0]
-                if reason.code() not in _PASSING or time.monotonic() > until:
-                    msg = f"group {self.service.settings.kafka_group}: cannot ask for its offsets: {reason.str()}"
-                    raise StartError(msg) from None
-                time.sleep(_ASK_AGAIN_SECONDS)
-            else:
-                return int(at.offset)
-
-    def _check_gap(self, partition: int, position: Position) -> None:
-        low, high = self._range(partition)
-        gap = max(low - position.offset, 0)
-        metrics.OFFSET_GAP.inc(gap)
-        if gap and not self.service.settings.accept_gap:
-            msg = (
-                f"partition {partition}: Kafka has dropped {gap} records that were not read "
-                f"(next was {position.offset}, oldest is {low}); ACCEPT_GAP=1 goes on without them"
-            )
-            raise StartError(msg)
-        if position.offset > high:
-            msg = (
-                f"partition {partition}: next offset is {position.offset}, but the topic ends at {high}: another topic?"
-            )
-            raise StartError(msg)
-
-    def _range(self, partition: int) -> tuple[int, int]:
-        try:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
-            )
-        except KafkaException as error:
-            msg = f"partition {partition} of {self._topic}: cannot ask for its offsets: {error.args[0].str()}"
-            raise StartError(msg) from None
-        return low, high
+        return replace(position, configuration=self.service.deployed())
 
     def fill(self) -> None:
         """Give every part what is pending, unless some part still has records to hand on."""
@@ -381,11 +312,11 @@ def _consumer_config(service: Service) -> dict[str, Any]:
 
 
 def _raise_if_lost(error: KafkaError) -> None:
-    """Let librdkafka retry what passes by itself; stop where records would be skipped."""
+    """Let librdkafka retry what passes by itself; stop where records would be skipped, or never come."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name for it
         msg = f"records were dropped by Kafka before they were read: {error.str()}; ACCEPT_GAP=1 goes on without them"
         raise SourceError(msg)
-    if error.fatal() or not error.retriable():
+    if error.fatal() or error.code() in _FOR_GOOD:
         msg = f"cannot read from Kafka: {error.str()}"
         raise SourceError(msg)
     logger.warning("Kafka: %s", error.str())

@@ -205,3 +205,19 @@ def test_credentials_go_into_the_header_and_nowhere_else(
     assert "does not answer" in said
     assert "sesame" not in said
     assert "reader" not in said
+
+
+def test_a_404_that_is_no_registrys_own_is_not_believed(registry: Registry) -> None:
+    writers = Writers(f"{registry.url()}/wrong/path", Readiness())
+    registry.replies["/wrong/path/schemas/ids/5"] = 404, b"<html>Not found</html>"
+
+    with registry.up():
+        assert writers.find(5) == "waiting"
+        eventually(lambda: registry.asked == ["/wrong/path/schemas/ids/5"])
+        eventually(lambda: "404" in writers_reason(writers))
+
+
+def writers_reason(writers: Writers) -> str:
+    """Ask again, so that the answer is taken, and return what readiness says."""
+    writers.find(5)
+    return writers._readiness.reasons.get("registry", "")

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dataflows.connectors.source import Position
+from dataflows.connectors.start_offsets import Position
 from dataflows.ending import StartError
 from infra.server_process import free_port
 from model.artifacts import ArtifactError

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
-from dataflows.connectors.source import Position, SourceError
+from dataflows.connectors.source import SourceError
+from dataflows.connectors.start_offsets import Position
 from dataflows.ending import StartError
 from dataflows.service import Service
 from infra.embedded import EmbeddedKafka
@@ -106,7 +107,7 @@ def test_an_outage_of_kafka_is_said_and_waited_out_and_nothing_is_lost(lonely_to
 def test_a_kafka_that_is_gone_when_a_partition_is_opened_is_one_clear_line(
     lonely_topic: Topic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataflows.connectors.source._ASK_SECONDS", 0.3)
+    monkeypatch.setattr("dataflows.connectors.start_offsets._ASK_SECONDS", 0.3)
     service = lonely_topic.service(START_TIMEOUT="1")
     lonely_topic.kafka.broker_down()
 

@@ -1,0 +1,126 @@
+"""Where a partition is read from at a start: what its snapshot says, if Kafka still has it, or what the policy says."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from dataflows.ending import StartError
+from dataflows.items import Configuration
+from dataflows.settings import Settings
+from observability import metrics
+
+_ASK_SECONDS = 10.0
+_ASK_AGAIN_SECONDS = 0.2
+_PASSING = frozenset(
+    {
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""What a group's coordinator says while there is none yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What a part's snapshot holds."""
+
+    offset: int
+    """The next record to read."""
+    consumed: int
+    """Records read since the partition's beginning."""
+    configuration: Configuration
+
+    def to_bytes(self) -> bytes:
+        """Write it as JSON."""
+        value = {"offset": self.offset, "consumed": self.consumed, "configuration": self.configuration.as_json()}
+        return json.dumps(value).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> Self:
+        """Read what `to_bytes` wrote."""
+        value: dict[str, Any] = json.loads(stored)
+        return cls(value["offset"], value["consumed"], Configuration.from_json(value["configuration"]))
+
+
+class StartOffsets:
+    """Asks Kafka where partitions begin and end, and how far the group has come.
+
+    Args:
+        consumer: Of the group.
+        settings: The topic, and the policy for partitions without state.
+    """
+
+    def __init__(self, consumer: Consumer, settings: Settings) -> None:
+        self._consumer = consumer
+        self._settings = settings
+        self._topic = settings.events_topic
+
+    def first(self, partition: int) -> int:
+        """Return where to read a partition of which the recovery store knows nothing.
+
+        Raises:
+            StartError: If the group has read it, and no policy says what that means; or if Kafka does not answer.
+        """
+        policy = self._settings.start_from
+        committed = self._committed(partition)
+        if policy == "committed" and committed >= 0:
+            return committed
+        if policy == "beginning" or committed < 0:
+            return int(self._range(partition)[0])
+        msg = (
+            f"partition {partition}: group {self._settings.kafka_group} has read up to {committed}, but the "
+            "recovery store has no state for it; START_FROM=beginning counts all again (exact), "
+            "START_FROM=committed goes on without the sessions so far"
+        )
+        raise StartError(msg)
+
+    def _committed(self, partition: int) -> int:
+        """Return the offset that the group has published; negative if it has none.
+
+        A fresh Kafka makes its coordinator when it is first asked for one, and says no until then.
+        """
+        until = time.monotonic() + self._settings.start_timeout_seconds
+        while True:
+            try:
+                at = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_ASK_SECONDS)[0]
+            except KafkaException as error:
+                reason = error.args[0]
+                if reason.code() not in _PASSING or time.monotonic() > until:
+                    msg = f"group {self._settings.kafka_group}: cannot ask for its offsets: {reason.str()}"
+                    raise StartError(msg) from None
+                time.sleep(_ASK_AGAIN_SECONDS)
+            else:
+                return int(at.offset)
+
+    def check(self, partition: int, offset: int) -> None:
+        """See that a partition can be read on from an offset.
+
+        Raises:
+            StartError: If Kafka has dropped records behind it, or has never had it; or if Kafka does not answer.
+        """
+        low, high = self._range(partition)
+        gap = max(low - offset, 0)
+        metrics.OFFSET_GAP.inc(gap)
+        if gap and not self._settings.accept_gap:
+            msg = (
+                f"partition {partition}: Kafka has dropped {gap} records that were not read "
+                f"(next was {offset}, oldest is {low}); ACCEPT_GAP=1 goes on without them"
+            )
+            raise StartError(msg)
+        if offset > high:
+            msg = f"partition {partition}: next offset is {offset}, but the topic ends at {high}: another topic?"
+            raise StartError(msg)
+
+    def _range(self, partition: int) -> tuple[int, int]:
+        try:
+            low, high = self._consumer.get_watermark_offsets(
+                TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
+            )
+        except KafkaException as error:
+            msg = f"partition {partition} of {self._topic}: cannot ask for its offsets: {error.args[0].str()}"
+            raise StartError(msg) from None
+        return low, high
