@@ -5,11 +5,14 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
 
+from features.session import FEATURES
 from infra.embedded import EmbeddedKafka, EmbeddedRedis
 from model.artifacts import ArtifactShelf
-from tests.crash.flagging_model import save_flagging_model
+from model.calibration import Calibration
 
 NewTopics = Callable[..., list[str]]
 
@@ -57,7 +60,15 @@ def new_topics(embedded_kafka: EmbeddedKafka) -> NewTopics:
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory whose current model scores by the number of failed logins and of events."""
-    return save_flagging_model(tmp_path_factory.mktemp("models"))
+    dice = np.random.default_rng(5)
+    matrix = dice.integers(0, 12, size=(4_000, len(FEATURES))).astype(np.float64)
+    failures, events = (matrix[:, FEATURES.index(name)] for name in ("session_login_failures", "session_events"))
+    model = HistGradientBoostingClassifier(max_iter=30, early_stopping=False, random_state=0)
+    model.fit(matrix, failures + events / 4 > 3 + dice.normal(size=4_000))
+    shelf = ArtifactShelf(tmp_path_factory.mktemp("models"))
+    calibration = Calibration(raw=(-6.0, -1.0, 1.0, 2.5, 6.0), score=(0.01, 0.3, 0.7, 0.9, 0.99))
+    shelf.set_current(shelf.save(model, calibration, {}, {}))
+    return shelf.directory
 
 
 @pytest.fixture(scope="session")

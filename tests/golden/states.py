@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from dataflows.connectors.source import Position
+from dataflows.connectors.start_offsets import Position
 from dataflows.items import Configuration
 from features.admission import Admission
 from features.live_sessions import LiveSessions
