@@ -21,6 +21,7 @@ logger = logging.getLogger("fraud.redis")
 CALL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _DRAIN_SECONDS = 0.3
+_SETTLE_SECONDS = 1.0
 _WRONG_TYPE = "WRONGTYPE"
 
 
@@ -37,6 +38,8 @@ class Link:
     def __init__(self, pool: Any) -> None:
         self._pool = pool
         self._connection: Any = pool.get_connection()
+        self.id = self._id()
+        """Redis' own number for the connection, None where we may not ask."""
 
     def call(self, *commands: tuple[Any, ...]) -> list[Any]:
         """Send commands in one go and return their replies; errors as for `send`."""
@@ -60,6 +63,27 @@ class Link:
                     raise answer
                 metrics.REDIS_ERRORS.labels("wrong_type").inc()
         return answers
+
+    def _id(self) -> int | None:
+        try:
+            return int(self.call(("CLIENT", "ID"))[0])
+        except ResponseError:
+            return None
+        except (RedisError, OSError):
+            self.close()
+            raise
+
+    def end_other(self, link_id: int) -> None:
+        """End a connection that we gave up, so that nothing it still holds is executed from now on.
+
+        A Redis that hung has what we sent before we lost patience, and would execute it when it comes round: after
+        what we have written meanwhile. Where we may not end a connection (it takes the permission for CLIENT KILL),
+        Redis gets a moment in which it answers us and executes the old before we send the new.
+        """
+        try:
+            self.call(("CLIENT", "KILL", "ID", link_id))
+        except ResponseError:
+            time.sleep(_SETTLE_SECONDS)
 
     def _answer(self) -> Any:
         try:
@@ -104,6 +128,7 @@ class RedisWriter:
         self._readiness = readiness
         self._outboxes: list[Outbox] = []
         self._link: Link | None = None
+        self._given_up: list[int] = []
         self._writing = threading.Lock()
         self._drain_until: float | None = None
         self._thread = threading.Thread(target=self._run, name="redis-writer", daemon=True)
@@ -153,6 +178,9 @@ class RedisWriter:
     def _connect(self) -> Link:
         if self._link is None:
             self._link = Link(self._pool)
+            while self._given_up:
+                self._link.end_other(self._given_up[-1])
+                self._given_up.pop()
             for outbox in self._outboxes:
                 outbox.connected()
             metrics.REDIS_UP.set(1)
@@ -169,6 +197,8 @@ class RedisWriter:
             logger.warning("Redis does not take what we write, it waits here: %s", reason)
         self._readiness.report("redis", reason)
         if self._link is not None:
+            if self._link.id is not None:
+                self._given_up.append(self._link.id)
             self._link.close()
             self._link = None
 

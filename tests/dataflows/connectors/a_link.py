@@ -1,5 +1,6 @@
 """Connections to Redis for the tests of what is written there: one to write by, as the writer has it, one to look."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -66,3 +67,49 @@ class Hanging:
         for each in (self._listener, *self.connections):
             each.close()
         self._thread.join()
+
+
+class Withholding:
+    """A proxy before a Redis that can keep back what is sent, and deliver it later, after its client has left."""
+
+    def __init__(self, upstream: str) -> None:
+        self._upstream = int(upstream.rpartition(":")[2].partition("/")[0])
+        self._socket = socket.create_server((LOOPBACK, 0))
+        self._kept: list[tuple[socket.socket, bytes]] = []
+        self.keeps = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOOPBACK}:{self._socket.getsockname()[1]}/0"
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._socket.accept()
+                far = socket.create_connection((LOOPBACK, self._upstream))
+                threading.Thread(target=self._forth, args=(near, far), daemon=True).start()
+                threading.Thread(target=self._back, args=(far, near), daemon=True).start()
+
+    def _forth(self, near: socket.socket, far: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while sent := near.recv(65_536):
+                if self.keeps:
+                    self._kept.append((far, sent))
+                else:
+                    far.sendall(sent)
+
+    def _back(self, far: socket.socket, near: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while said := far.recv(65_536):
+                near.sendall(said)
+
+    def deliver(self) -> int:
+        """Send what was kept back, if its connection is still open; return how many pieces were kept."""
+        for far, sent in self._kept:
+            with contextlib.suppress(OSError):
+                far.sendall(sent)
+        return len(self._kept)
+
+    def close(self) -> None:
+        self._socket.close()

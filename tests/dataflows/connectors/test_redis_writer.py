@@ -11,7 +11,7 @@ from infra.embedded import EmbeddedRedis
 from infra.server_process import LOOPBACK, free_port
 from observability import metrics
 from observability.health import Readiness
-from tests.dataflows.connectors.a_link import Client, Hanging, QuietWriter, looking_at
+from tests.dataflows.connectors.a_link import Client, Hanging, QuietWriter, Withholding, looking_at
 from tests.dataflows.eventually import eventually
 
 
@@ -203,3 +203,27 @@ def test_a_redis_that_does_not_answer_at_the_start_is_let_pass_and_said(caplog: 
 
     assert "cannot be asked for its eviction policy yet: ConnectionError" in caplog.text
     assert "sesame" not in caplog.text
+
+
+def test_what_a_given_up_connection_still_holds_is_never_executed(
+    empty_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dataflows.connectors.redis_writer.CALL_SECONDS", 0.3)
+    proxy = Withholding(empty_redis.url)
+    writer = QuietWriter(proxy.url, 10, Readiness())
+    outbox = Pairs({"key": "first"})
+    writer.add(outbox)
+    assert writer.write_now()
+
+    proxy.keeps = True
+    outbox.pending["key"] = "old"
+    assert not writer.write_now()
+    proxy.keeps = False
+    outbox.pending["key"] = "new"
+    assert writer.write_now()
+    assert proxy.deliver() > 0
+
+    with looking_at(empty_redis.url) as client:
+        assert client.ping()
+        assert client.get("key") == "new"
+    proxy.close()
