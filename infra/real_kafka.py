@@ -5,11 +5,8 @@ data in a folder: it can be stopped or killed and started again. Not a productio
 """
 
 import argparse
-import base64
-import shutil
 import signal
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self
@@ -17,17 +14,10 @@ from typing import NoReturn, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from infra.kafka_distribution import KafkaDistributionError, fetch_jars, missing_tool
-from infra.server_process import LOOPBACK, ServerProcess, ServerStartError, free_port, is_listening
+from infra.kafka_broker import KafkaBroker, format_folders
+from infra.kafka_distribution import KafkaDistributionError, missing_tool
+from infra.server_process import LOOPBACK, ServerStartError, free_port
 from infra.topics import Topic, create_missing
-
-READY_SECONDS = 60.0
-"""How long a start may take; 4 s are usual, a busy machine needs more."""
-
-_SETTINGS = Path(__file__).with_name("kafka")
-_FORMAT_SECONDS = 60.0
-_STOP_SECONDS = 20.0
-_SMALL_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
 
 
 class RealKafka:
@@ -40,10 +30,12 @@ class RealKafka:
     """
 
     def __init__(self, directory: Path, heap: str = "128m", port: int | None = None) -> None:
-        self.directory = directory.resolve()
-        self._heap = heap
-        self._port = free_port() if port is None else port
-        self._process = ServerProcess("Kafka", self.directory / "kafka.log")
+        own, controller = free_port() if port is None else port, free_port()
+        settings = {
+            "listeners": f"PLAINTEXT://{LOOPBACK}:{own},CONTROLLER://{LOOPBACK}:{controller}",
+            "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
+        }
+        self._broker = KafkaBroker(directory, own, settings, ["broker.properties"], heap)
 
     @staticmethod
     def available() -> str | None:
@@ -51,14 +43,19 @@ class RealKafka:
         return missing_tool()
 
     @property
+    def directory(self) -> Path:
+        """Its folder."""
+        return self._broker.directory
+
+    @property
     def bootstrap_servers(self) -> str:
         """Its address, `127.0.0.1:PORT`."""
-        return f"{LOOPBACK}:{self._port}"
+        return self._broker.address
 
     @property
     def pid(self) -> int:
         """Its process id; raises `ServerStoppedError` when it was never started."""
-        return self._process.pid
+        return self._broker.process.pid
 
     def start(self) -> Self:
         """Start it on the data of its folder, and wait until it answers as Kafka.
@@ -67,51 +64,12 @@ class RealKafka:
             ServerStartError: If a tool is missing, its port is taken (it may run already), or it is not ready in time.
             KafkaDistributionError: If its jars cannot be fetched.
         """
-        if (reason := self.available()) is not None:
-            raise ServerStartError(reason)
-        if is_listening(self._port):
-            msg = f"Kafka cannot start: something listens on {self.bootstrap_servers} already"
-            raise ServerStartError(msg)
-        self.directory.mkdir(parents=True, exist_ok=True)
-        settings = self._write_settings()
-        if not (self.directory / "data" / "meta.properties").exists():
-            self._format(settings)
-        self._process.start(self._java("kafka.Kafka", str(settings)))
-        self._process.wait_ready(self._answers, READY_SECONDS)
+        format_folders([self._broker])
+        self._broker.launch()
+        self._broker.wait_ready(self._answers)
         return self
 
-    def _write_settings(self) -> Path:
-        controller = free_port()
-        own = {
-            "listeners": f"PLAINTEXT://{self.bootstrap_servers},CONTROLLER://{LOOPBACK}:{controller}",
-            "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-            "log.dirs": str(self.directory / "data"),
-        }
-        text = (_SETTINGS / "broker.properties").read_text()
-        file = self.directory / "server.properties"
-        file.write_text(text + "\n" + "".join(f"{name}={value}\n" for name, value in own.items()))
-        return file
-
-    def _format(self, settings: Path) -> None:
-        """Prepare an empty data folder, with a cluster id of its own."""
-        storage = ServerProcess("Kafka's storage tool", self.directory / "kafka.log")
-        storage.start(self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(settings)))
-        try:
-            status = storage.wait(_FORMAT_SECONDS)
-        finally:
-            storage.kill()
-        if status != 0:
-            msg = f"Kafka's data folder could not be formatted; the end of its log:\n{storage.log_tail()}"
-            raise ServerStartError(msg)
-
-    def _java(self, *main: str) -> list[str]:
-        java = shutil.which("java") or "java"
-        logging = f"-Dlog4j2.configurationFile={_SETTINGS / 'log4j2.properties'}"
-        return [java, f"-Xmx{self._heap}", *_SMALL_JVM, logging, "-cp", f"{fetch_jars()}/*", *main]
-
     def _answers(self) -> bool:
-        if not is_listening(self._port):
-            return False
         try:
             admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
             return bool(admin.list_topics(timeout=2).brokers)
@@ -124,33 +82,33 @@ class RealKafka:
 
     def stop(self) -> None:
         """Stop it cleanly; its data stays. Harmless when it is not running."""
-        self._process.stop(_STOP_SECONDS)
+        self._broker.stop()
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would; its data stays."""
-        self._process.kill()
+        self._broker.kill()
+
+    def pause(self) -> None:
+        """Let it hang (SIGSTOP): connections stay open, nothing is answered."""
+        self._broker.process.pause()
+
+    def resume(self) -> None:
+        """Let it go on after `pause`."""
+        self._broker.process.resume()
 
     def wait(self) -> int:
         """Wait until it ends by itself and give its exit status."""
-        return self._process.wait()
+        return self._broker.process.wait()
 
     def log_tail(self) -> str:
         """Give the end of its log, for a message to a person."""
-        return self._process.log_tail()
+        return self._broker.process.log_tail()
 
     def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _cluster_id() -> str:
-    """Give a random cluster id in Kafka's form, never one that looks like an option."""
-    while True:
-        identifier = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        if not identifier.startswith("-"):
-            return identifier
 
 
 def _end(*_: object) -> NoReturn:

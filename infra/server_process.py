@@ -7,6 +7,7 @@ It leaves nothing running behind: a failed start is killed before the error is r
 import os
 import secrets
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -163,6 +164,7 @@ class ServerProcess:
         if self._process is None:
             return
         self._process.terminate()
+        self.resume()
         try:
             self._process.wait(grace_seconds)
         except subprocess.TimeoutExpired:
@@ -174,6 +176,16 @@ class ServerProcess:
         if self._process is not None:
             self._process.kill()
             self._reap(self._process)
+
+    def pause(self) -> None:
+        """Let it hang (SIGSTOP): connections stay open, nothing is answered. Harmless when it is not running."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on after `pause` (SIGCONT); harmless when it was not paused."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()

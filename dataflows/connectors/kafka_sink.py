@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from dataflows.connectors.first_contact import with_right
 from dataflows.service import Service
 
 logger = logging.getLogger("fraud.sink")
@@ -43,7 +44,7 @@ class Deliveries:
 
     def __init__(self, service: Service) -> None:
         self._timeout_seconds = service.settings.delivery_timeout_seconds
-        self._failure: KafkaError | None = None
+        self._failure: str | None = None
         self._producer = Producer(
             {
                 **service.settings.kafka(),
@@ -81,7 +82,8 @@ class Deliveries:
                 self._producer.poll(_ROOM_SECONDS)
                 self._raise_failure()
             except KafkaException as error:
-                msg = f"topic {topic}: a message of {len(message.value)} bytes is refused: {error.args[0].str()}"
+                reason = with_right(error.args[0], f"WRITE on topic {topic}")
+                msg = f"topic {topic}: a message of {len(message.value)} bytes is refused: {reason}"
                 raise DeliveryError(msg) from None
             else:
                 return
@@ -107,16 +109,18 @@ class Deliveries:
             msg = f"{left} messages not delivered within {self._timeout_seconds} s"
             raise DeliveryError(msg)
 
-    def _on_delivery(self, on_delivered: Callable[[], None], error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, on_delivered: Callable[[], None], error: KafkaError | None, sent: Message) -> None:
         if error is None:
             on_delivered()
-        else:
-            self._failure = self._failure or error
+        elif self._failure is None:
+            topic = sent.topic()
+            self._failure = (
+                f"topic {topic}: a message was not delivered: {with_right(error, f'WRITE on topic {topic}')}"
+            )
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
-            msg = f"a message was not delivered: {self._failure.str()}"
-            raise DeliveryError(msg)
+            raise DeliveryError(self._failure)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,10 @@
 """Which partitions are ours, and whether Kafka has what we need: asked once, at the start."""
 
 import logging
-import time
-from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
 
+from dataflows.connectors.first_contact import FirstContact
 from dataflows.ending import StartError
 from dataflows.settings import Settings
 from observability.health import Readiness
@@ -35,10 +33,10 @@ class Lane:
         """Return the partitions, in rising order; the first call waits for Kafka.
 
         Raises:
-            StartError: If Kafka does not answer in time, or a topic is missing.
+            StartError: If Kafka does not answer in time or refuses us, or a topic or a right is missing.
         """
         if self._partitions is None:
-            topics = self._metadata().topics
+            topics = FirstContact(self._settings, self._readiness).topics()
             wanted = (self._settings.events_topic, self._settings.flags_topic, self._settings.dead_letters_topic)
             for name in wanted:
                 if name not in topics or topics[name].error is not None:
@@ -93,22 +91,6 @@ class Lane:
             msg = f"partition {partition} of {topic}: cannot ask for its offsets: {error.args[0].str()}"
             raise StartError(msg) from None
         return low, high
-
-    def _metadata(self) -> Any:
-        admin = AdminClient(self._settings.kafka(), logger=logger)
-        until = time.monotonic() + self._settings.start_timeout_seconds
-        while True:
-            try:
-                return admin.list_topics(timeout=min(_ASK_SECONDS, self._settings.start_timeout_seconds))
-            except KafkaException as error:
-                reason = error.args[0].str()
-                self._readiness.report("kafka", f"no answer: {reason}")
-                if time.monotonic() > until:
-                    msg = (
-                        f"Kafka at {self._settings.kafka_bootstrap_servers} has not answered "
-                        f"within {self._settings.start_timeout_seconds} s: {reason}"
-                    )
-                    raise StartError(msg) from None
 
 
 _HOW_TO_CREATE = "create it, for example with python -m infra.topics"

@@ -131,6 +131,9 @@ class RedisWriter:
         self._given_up: list[int] = []
         self._writing = threading.Lock()
         self._drain_until: float | None = None
+        self._drained: threading.Event | None = None
+        """To be set after the next write: somebody waits for it."""
+        self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="redis-writer", daemon=True)
 
     def add(self, outbox: Outbox) -> None:
@@ -144,8 +147,12 @@ class RedisWriter:
 
     def _run(self) -> None:
         while True:
+            drained, self._drained = self._drained, None
             is_written = self.write_now()
-            time.sleep(self._flush_seconds if is_written else max(self._flush_seconds, _RETRY_SECONDS))
+            if drained is not None:
+                drained.set()
+            self._wake.wait(self._flush_seconds if is_written else max(self._flush_seconds, _RETRY_SECONDS))
+            self._wake.clear()
 
     def write_now(self) -> bool:
         """Write everything pending; return whether Redis took it."""
@@ -166,14 +173,17 @@ class RedisWriter:
         return True
 
     def drain(self) -> None:
-        """Write everything pending before the process ends, if Redis takes it within 0.3 s in all."""
+        """Write everything pending before the process ends, if Redis takes it within 0.3 s in all.
+
+        The thread does it: at the end of a process no new one can be started.
+        """
         if self._drain_until is None:
             self._drain_until = time.monotonic() + _DRAIN_SECONDS
         left = self._drain_until - time.monotonic()
-        if left > 0:
-            attempt = threading.Thread(target=self.write_now, daemon=True)
-            attempt.start()
-            attempt.join(left)
+        if left > 0 and self._thread.is_alive():
+            self._drained = drained = threading.Event()
+            self._wake.set()
+            drained.wait(left)
 
     def _connect(self) -> Link:
         if self._link is None:

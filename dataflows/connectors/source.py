@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from dataflows.connectors.first_contact import with_right
 from dataflows.connectors.start_offsets import Position, StartOffsets
 from dataflows.items import Headers, RawBatch
 from dataflows.service import Service
@@ -130,7 +132,7 @@ class Poll:
         for message in self._consumer.consume(BATCH_RECORDS, 0):
             error = message.error()
             if error is not None:
-                _raise_if_lost(error)
+                _raise_if_lost(error, self._topic)
                 continue
             by_partition.setdefault(int(message.partition() or 0), []).append(message)
         for partition, messages in by_partition.items():
@@ -308,15 +310,22 @@ def _consumer_config(service: Service) -> dict[str, Any]:
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 65_536,
         "error_cb": service.on_kafka_error,
+        "on_commit": partial(_say_if_not_committed, service.settings.kafka_group),
     }
 
 
-def _raise_if_lost(error: KafkaError) -> None:
+def _say_if_not_committed(group: str, error: KafkaError | None, _: list[TopicPartition]) -> None:
+    """Say that progress is not published: nothing depends on it but tools that watch it."""
+    if error is not None:
+        logger.warning("offsets are not published: %s", with_right(error, f"READ on group {group}"))
+
+
+def _raise_if_lost(error: KafkaError, topic: str) -> None:
     """Let librdkafka retry what passes by itself; stop where records would be skipped, or never come."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name for it
         msg = f"records were dropped by Kafka before they were read: {error.str()}; ACCEPT_GAP=1 goes on without them"
         raise SourceError(msg)
     if error.fatal() or error.code() in _FOR_GOOD:
-        msg = f"cannot read from Kafka: {error.str()}"
+        msg = f"cannot read from Kafka: {with_right(error, f'READ on topic {topic}')}"
         raise SourceError(msg)
     logger.warning("Kafka: %s", error.str())

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from dataflows.connectors.first_contact import with_right
 from dataflows.ending import StartError
 from dataflows.items import Configuration
 from dataflows.settings import Settings
@@ -90,7 +91,9 @@ class StartOffsets:
             except KafkaException as error:
                 reason = error.args[0]
                 if reason.code() not in _PASSING or time.monotonic() > until:
-                    msg = f"group {self._settings.kafka_group}: cannot ask for its offsets: {reason.str()}"
+                    group = self._settings.kafka_group
+                    said = with_right(reason, f"READ on group {group}")
+                    msg = f"group {group}: cannot ask for its offsets: {said}"
                     raise StartError(msg) from None
                 time.sleep(_ASK_AGAIN_SECONDS)
             else:
@@ -121,6 +124,7 @@ class StartOffsets:
                 TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
             )
         except KafkaException as error:
-            msg = f"partition {partition} of {self._topic}: cannot ask for its offsets: {error.args[0].str()}"
+            said = with_right(error.args[0], f"READ on topic {self._topic}")
+            msg = f"partition {partition} of {self._topic}: cannot ask for its offsets: {said}"
             raise StartError(msg) from None
         return low, high

@@ -20,14 +20,19 @@ def produce(bootstrap_servers: str, topic: str, values: Iterable[bytes]) -> None
     assert set(errors) == {None}
 
 
-def read(bootstrap_servers: str, topic: str, count: int, partitions: int = 4) -> list[bytes]:
-    """Read a topic from its beginning until so many records came, or the time is up."""
+def read(
+    bootstrap_servers: str, topic: str, count: int, partitions: int = 4, patience_seconds: float = _SECONDS
+) -> list[bytes]:
+    """Read a topic from its beginning until so many records came, or none came for so long, or the time is up."""
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": "reader", "enable.auto.commit": False})
     consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     values: list[bytes] = []
-    deadline = time.monotonic() + _SECONDS
-    while len(values) < count and time.monotonic() < deadline:
-        records = consumer.consume(count - len(values), timeout=1.0)
+    last = began = time.monotonic()
+    while len(values) < count and time.monotonic() - began < _SECONDS:
+        records = consumer.consume(count - len(values), timeout=0.5)
         values.extend(record.value() or b"" for record in records if not record.error())
+        last = time.monotonic() if records else last
+        if values and time.monotonic() - last > patience_seconds:
+            break
     consumer.close()
     return values

@@ -34,7 +34,7 @@ def test_a_json_line_carries_its_exception(capsys: pytest.CaptureFixture[str]) -
     set_up_logging("json")
 
     try:
-        raise ValueError("wrong")  # noqa: EM101, TRY301 - an example
+        raise ValueError("wrong")  # noqa: TRY301 - an example
     except ValueError:
         logging.getLogger("fraud").exception("step failed")
 
