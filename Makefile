@@ -1,7 +1,7 @@
 # Everything a person or CI does here; `make` alone lists it. Works with Python 3.11 or 3.12 and make, nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lock fmt lint types imports test test-integration check train evaluate run topics diagram clean
+.PHONY: help setup lock fmt lint types imports test test-integration check crash-test train evaluate run topics diagram clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -50,6 +50,9 @@ test-integration: setup ## Run the slow tests: lanes and clusters, a real Kafka
 	$(PY) -m pytest tests/integration
 
 check: lint types imports test ## What CI runs
+
+crash-test: setup ## Kill it under load, break what it depends on, and compare with the oracle: make crash-test [LONG=1] [SEED=7]
+	$(PY) -m tests.crash $(if $(LONG),--long) $(if $(SEED),--seed $(SEED))
 
 train: setup ## Train a model on simulated sessions and make it the current one
 	$(PY) -m model.train

@@ -65,6 +65,8 @@ class Service:
             warm_up(self.models.open(self.deployed().model_id))
             self.lane.partitions()
             check_eviction_policy(self.settings.redis_url)
+            # Without a new record since the last snapshot the engine takes no other: what it held is still to write.
+            self.on_clean_end(self.redis_writer.drain)
 
     def deployed(self) -> Configuration:
         """Return the configuration that a new snapshot adopts."""

@@ -97,7 +97,9 @@ def test_a_refused_message_stops_the_flow_and_is_not_counted(kafka: EmbeddedKafk
     kafka.fail_requests(PRODUCE, [KafkaError.TOPIC_AUTHORIZATION_FAILED])
 
     deliveries.send(TOPIC, message(on_delivered=lambda: delivered.append(True)))
-    with pytest.raises(DeliveryError, match=r"a message was not delivered: .*authorization failed"):
+    with pytest.raises(
+        DeliveryError, match=rf"topic {TOPIC}: a message was not delivered: .*authorization failed: WRITE"
+    ):
         deliveries.flush()
 
     assert delivered == []

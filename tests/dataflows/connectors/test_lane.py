@@ -92,3 +92,10 @@ def test_a_kafka_that_does_not_answer_is_one_clear_line_within_the_start_timeout
 
     assert 0.9 < time.monotonic() - began < 2.5
     assert readiness.reasons["kafka"].startswith("no answer: ")
+
+
+def test_a_ca_file_that_is_not_there_is_one_clear_line_at_once(tmp_path: Path) -> None:
+    tls = {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_CA_LOCATION": str(tmp_path / "nothing.pem")}
+
+    with pytest.raises(StartError, match=r"^the settings for Kafka cannot be used: .*ssl\.ca\.location"):
+        Lane(settings_for(Path(), **tls), Readiness()).partitions()

@@ -168,9 +168,11 @@ def test_any_other_refusal_is_raised_after_all_replies_were_read(link: Link) -> 
 
 
 def test_a_drain_writes_what_is_pending(empty_redis: EmbeddedRedis, store: Client) -> None:
-    outbox = Pairs({"a": "1"})
-    writer = QuietWriter(empty_redis.url, 60_000, Readiness())
+    outbox = Pairs({})
+    writer = RedisWriter(empty_redis.url, 60_000, Readiness())
     writer.add(outbox)
+    eventually(lambda: outbox.connections)
+    outbox.pending["a"] = "1"
 
     writer.drain()
 
@@ -179,7 +181,7 @@ def test_a_drain_writes_what_is_pending(empty_redis: EmbeddedRedis, store: Clien
 
 
 def test_a_drain_waits_a_third_of_a_second_in_all_for_a_redis_that_hangs(hanging: Hanging) -> None:
-    writer = QuietWriter(hanging.url, 60_000, Readiness())
+    writer = RedisWriter(hanging.url, 60_000, Readiness())
     writer.add(Pairs({"a": "1"}))
     began = time.monotonic()
 

@@ -14,7 +14,7 @@ from infra.embedded import EmbeddedKafka
 from tests.dataflows.connectors.an_events_topic import Topic, batches, offsets, parts_of, sample, values
 from tests.dataflows.eventually import eventually
 
-FETCH = 1
+FETCH, OFFSET_COMMIT = 1, 8
 
 
 def at(service: Service, offset: int) -> bytes:
@@ -79,6 +79,23 @@ def test_errors_that_pass_by_themselves_are_waited_out(topic: Topic) -> None:
     read = batches(parts_of(topic.service(), [None]), 3)
 
     assert offsets(read, 0) == [0, 1, 2]
+
+
+def test_a_right_to_publish_offsets_that_is_gone_is_said_and_the_run_goes_on(
+    topic: Topic, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic.produce(0, values(0, 3))
+    [part] = parts_of(topic.service(), [None])
+    batches([part], 3)
+    part.snapshot()
+    part.snapshot()
+
+    topic.kafka.fail_requests(OFFSET_COMMIT, [KafkaError.GROUP_AUTHORIZATION_FAILED])
+    eventually(lambda: part.next_batch() or "offsets are not published" in caplog.text)
+    topic.produce(0, values(3, 1))
+
+    assert f"READ on group {topic.name} is not granted" in caplog.text
+    assert offsets(batches([part], 1), 0) == [3]
 
 
 @pytest.fixture
