@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import redis
+from bytewax.recovery import init_db_dir
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from features.session import FEATURES
@@ -126,7 +127,7 @@ class Setting:
         self.store = folder / "store"
         self.log = folder / "log"
         self.store.mkdir(mode=0o700)
-        subprocess.run([sys.executable, "-m", "bytewax.recovery", str(self.store), "1"], check=True)  # noqa: S603
+        init_db_dir(self.store, 1)
         names = {"EVENTS_TOPIC": self.events, "FLAGS_TOPIC": self.flags, "DEAD_LETTERS_TOPIC": self.dead_letters}
         self.env = {
             **{name: value for name, value in os.environ.items() if name != "RUST_BACKTRACE"},
