@@ -127,7 +127,7 @@ class Setting:
         self.store = folder / "store"
         self.log = folder / "log"
         self.store.mkdir(mode=0o700)
-        init_db_dir(self.store, 1)
+        init_db_dir(self.store, 1)  # type: ignore[no-untyped-call]
         names = {"EVENTS_TOPIC": self.events, "FLAGS_TOPIC": self.flags, "DEAD_LETTERS_TOPIC": self.dead_letters}
         self.env = {
             **{name: value for name, value in os.environ.items() if name != "RUST_BACKTRACE"},

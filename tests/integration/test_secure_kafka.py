@@ -20,6 +20,10 @@ from tests.service import PARTITIONS, Setting
 
 TOPICS = ["clickstream-events", "fraud-flags", "clickstream-dead-letters"]
 RIGHTS = load_acls("service")
+REFUSED_SECONDS = 200
+"""For seven processes that start together; 20 are usual on two cores of which nobody else wants a part."""
+
+pytestmark = pytest.mark.timeout(REFUSED_SECONDS + 100)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +80,7 @@ def said(
             setting = setting_of(users.get(what, "fraud"), kafka, redis_server, model_dir, folder / str(number))
             services[what] = stack.enter_context(setting.running(**wrong.get(what, {}), OMP_NUM_THREADS="1"))
         for what, service in services.items():
-            assert service.process.wait(timeout=60) == 1, what
+            assert service.process.wait(timeout=REFUSED_SECONDS) == 1, what
             lines[what] = service.log.read_text().splitlines()[-1]
     return lines
 
