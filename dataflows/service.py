@@ -63,6 +63,7 @@ class Service:
             self._health.start()
             logger.info("health and metrics on http://%s:%d", self.settings.metrics_host, self._health.port)
             warm_up(self.models.open(self.deployed().model_id))
+            self.readiness.report("events", "not opened yet")
             self.lane.partitions()
             check_eviction_policy(self.settings.redis_url)
             # Without a new record since the last snapshot the engine takes no other: what it held is still to write.

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ _FAULT_RATE = 1_000.0
 _FAULT_KILLS = 4
 _CALM_RATE = 300.0
 _ATTEMPTS = 3
+_ALONE = ("kill", "kill_with_keys")
 
 Test = tuple[str, Options]
 
@@ -72,10 +74,10 @@ def _tests(arguments: argparse.Namespace, seed: int) -> Iterator[Test]:
 def _run_all(tests: list[Test], jobs: int) -> Iterator[dict[str, Any]]:
     """Run the tests of kills one by one, so that nothing else loads the machine, then the others `jobs` at a time."""
     for name, options in tests:
-        if name == "kill":
+        if name in _ALONE:
             yield _run(name, options)
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda test: _run(*test), (test for test in tests if test[0] != "kill"))
+        yield from pool.map(lambda test: _run(*test), (test for test in tests if test[0] not in _ALONE))
 
 
 def _options(arguments: argparse.Namespace, name: str, kafka: str, seed: int) -> Options:
@@ -111,6 +113,8 @@ def _run(name: str, options: Options) -> dict[str, Any]:
         "at": at.isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
     }
+    if result["ok"]:
+        shutil.rmtree(folder)  # of a failed run everything stays, to look at
     folder.with_suffix(".json").write_text(json.dumps(result) + "\n")
     _say(_line(result))
     return result

@@ -47,7 +47,7 @@ def flow(model_dir: Path, values: list[bytes | None]) -> ListedFlow:
     batches = [raw_batch(values[at : at + CUT], model_id, first_offset=at) for at in range(0, COUNT, CUT)]
     items = [("0", replace(batch, kafka_ms=np.full(len(batch.values), NOW_MS, dtype=np.int64))) for batch in batches]
     listed = ListedFlow(model_dir, items)
-    run_main(listed.dataflow())
+    run_main(listed.dataflow())  # type: ignore[no-untyped-call]
     return listed
 
 

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,22 @@ def test_a_drained_service_repeats_nothing(setting: Setting) -> None:
     flag_ids = [catalogue.read(catalogue.FLAG, m.value() or b"")["flag_id"] for m in setting.read(setting.flags)]
     assert len(flag_ids) > 50
     assert len(flag_ids) == len(set(flag_ids))
+
+
+def test_a_drain_long_after_the_last_record_still_writes_what_redis_has_not_got(setting: Setting) -> None:
+    records = stream()[:500]
+
+    with setting.running(FLUSH_INTERVAL_MS="60000") as service:
+        service.wait_for(lambda: service.samples("fraud_redis_up").get("", 0) == 1)
+        setting.produce(records)
+        service.wait_for_all(len(records))
+        consumed_at = time.time()
+        service.wait_for(lambda: service.samples("fraud_snapshot_timestamp_seconds").get("", 0) > consumed_at + 1)
+        before = counts_in(setting.redis)
+        assert service.stop(signal.SIGTERM) == 0
+
+    assert before == {}
+    assert sum(counts_in(setting.redis).values()) > 400
 
 
 def test_a_second_process_on_the_same_store_is_refused_in_one_line(setting: Setting) -> None:
