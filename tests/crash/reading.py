@@ -67,5 +67,5 @@ def read_topic(bootstrap: str, topic: str) -> Iterator[Message]:
 
 
 def _consumer(bootstrap: str) -> Consumer:
-    config = {"bootstrap.servers": bootstrap, "group.id": "crash-test", "enable.auto.commit": False}
+    config = {"bootstrap.servers": bootstrap, "group.id": "crash-test", "enable.auto.commit": False, "log_level": 0}
     return Consumer({**config, "auto.offset.reset": "error"})
