@@ -156,6 +156,8 @@ class PageCountOutbox:
         self._watermark_ms: int | None = None
         self._snapshot_watermark_ms: int | None = None
         self._durable_ms: int | None = None
+        self._taken_ms: int | None = None
+        """The watermark when Redis last took counts: what was closed by then it did have."""
         self._is_idle = False
         self._published = ""
         self._floor = ""
@@ -183,10 +185,12 @@ class PageCountOutbox:
             self._drop_floors(link)
             self._forget_floors = False
         with self._lock:
-            counts = {window: self._counts[window] for window in self._dirty}
+            counts, watermark_ms = {window: self._counts[window] for window in self._dirty}, self._watermark_ms
         if counts:
             self._write(link, counts)
         with self._lock:
+            if counts:
+                self._taken_ms = watermark_ms
             self._dirty -= {window for window, count in counts.items() if self._counts[window] == count}
         self._prune(link)
 
@@ -246,9 +250,10 @@ class PageCountOutbox:
             return pack(_KIND, columns | names, {"watermark_ms": self._watermark_ms, "is_idle": self._is_idle})
 
     def _forget_closed(self) -> None:
-        if self._watermark_ms is None:
+        """Give up what was closed when Redis last took counts: if it loses its data later, that is not ours to repair."""
+        if self._taken_ms is None:
             return
-        closed_ms = self._watermark_ms - self._lateness_ms - MINUTE_MS
+        closed_ms = self._taken_ms - self._lateness_ms - MINUTE_MS
         for window in [
             window
             for window, written_at in self._written_at.items()

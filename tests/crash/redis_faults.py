@@ -14,7 +14,6 @@ from tests.crash.redis_proxy import RedisProxy
 from tests.crash.scene import NO_RETRY, Scene
 
 LATENESS_MS = 3_600_000
-PAGES_KEY = "page_counts:pages"
 MINUTE_MS = 60_000
 
 
@@ -42,18 +41,10 @@ def _seconds(scene: Scene) -> float:
 
 
 def _note_loss(scene: Scene) -> None:
-    """Note what Redis must have again at the end: it has just lost everything.
-
-    Counts come back with the next connection. Event time runs hundreds of times faster than the clock here, so the
-    minutes that count are those open at that moment, not those open when the data was lost.
-    """
-    records = scene.flow.records()
-    with scene.client() as client:
-        scene.flow.wait_for(lambda: client.exists(PAGES_KEY))
+    """Note what Redis must have again at the end: it has just lost everything."""
+    samples, records = scene.flow.samples(), scene.flow.records()
     watermarks = [
-        int(value * 1000)
-        for name, value in scene.flow.samples().items()
-        if name.startswith("fraud_watermark_timestamp_seconds{")
+        int(value * 1000) for name, value in samples.items() if name.startswith("fraud_watermark_timestamp_seconds{")
     ]
     scene.since = Since(
         minute_ms=(max(watermarks) - LATENESS_MS) // MINUTE_MS * MINUTE_MS + MINUTE_MS,
@@ -66,10 +57,10 @@ def redis_killed(scene: Scene) -> None:
     before = _begin(scene)
     scene.redis.kill()
     scene.must(not is_listening(scene.redis.port), "Redis still listens")
+    _note_loss(scene)
     time.sleep(_seconds(scene))
     _went_on(scene, before)
     scene.redis.start()
-    _note_loss(scene)
 
 
 def redis_hung(scene: Scene) -> None:

@@ -81,15 +81,16 @@ def test_a_drain_long_after_the_last_record_still_writes_what_redis_has_not_got(
     records = stream()[:500]
 
     with setting.running(FLUSH_INTERVAL_MS="60000") as service:
+        setting.produce(records[:1])  # the first record brings the first write, the next one is a minute away
         service.wait_for(lambda: service.samples("fraud_redis_up").get("", 0) == 1)
-        setting.produce(records)
+        setting.produce(records[1:])
         service.wait_for_all(len(records))
         consumed_at = time.time()
         service.wait_for(lambda: service.samples("fraud_snapshot_timestamp_seconds").get("", 0) > consumed_at + 1)
         before = counts_in(setting.redis)
         assert service.stop(signal.SIGTERM) == 0
 
-    assert before == {}
+    assert sum(before.values()) <= 1
     assert sum(counts_in(setting.redis).values()) > 400
 
 

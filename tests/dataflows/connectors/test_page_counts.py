@@ -187,6 +187,25 @@ def test_a_snapshot_keeps_open_minutes_and_gives_up_closed_ones_that_were_writte
     assert kept == [{"/old", "/new"}, {"/old", "/new"}, {"/new"}, {"/new"}]
 
 
+def test_a_minute_that_closes_while_redis_is_away_is_filled_again() -> None:
+    with EmbeddedRedis() as server:
+        writer, outbox = QuietWriter(server.url, 1, Readiness()), outbox_of()
+        writer.add(outbox)
+        outbox.put(counts(("/old", 0, 3)))
+        assert writer.write_now()
+
+        server.kill()
+        outbox.put(counts(("/new", 90, 1), watermark_ms=A_MINUTE_MS + 90 * MINUTE_MS))
+        for _ in range(5):
+            outbox.snapshot()
+            assert not writer.write_now()
+        server.start()
+        assert writer.write_now()
+
+        with looking_at(server.url) as client:
+            assert client.hgetall("click_count:/old") == {MINUTE: "3"}
+
+
 def test_a_closed_minute_that_redis_has_not_taken_is_not_given_up() -> None:
     outbox, restored = outbox_of(), outbox_of()
     outbox.put(counts(("/old", 0, 3), watermark_ms=A_MINUTE_MS + DAY_MS))
