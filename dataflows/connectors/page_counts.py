@@ -250,7 +250,7 @@ class PageCountOutbox:
             return pack(_KIND, columns | names, {"watermark_ms": self._watermark_ms, "is_idle": self._is_idle})
 
     def _forget_closed(self) -> None:
-        """Give up what was closed when Redis last took counts: if it loses its data later, that is not ours to repair."""
+        """Give up what was closed already when Redis last took counts: then it had them, and the minute was over."""
         if self._taken_ms is None:
             return
         closed_ms = self._taken_ms - self._lateness_ms - MINUTE_MS

@@ -45,7 +45,7 @@ def write_report(folder: Path, file: Path) -> None:
         file: Where to.
     """
     runs = sorted((json.loads(path.read_text()) for path in folder.glob("*.json")), key=lambda run: str(run["at"]))
-    newest = {(run["test"], run["kafka"], run["command"].endswith("--long")): run for run in runs}
+    newest = {(run["test"], run["kafka"], run["command"].split("--seed")[0]): run for run in runs}
     order = list(FAULTS)
     kept = sorted(newest.values(), key=lambda run: (order.index(run["test"]), run["kafka"], run["events"]))
     lines = [_HEAD, _row(_COLUMNS), _row(["---"] * len(_COLUMNS)), *(_row(_cells(run)) for run in kept)]
