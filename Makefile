@@ -51,8 +51,8 @@ test-integration: setup ## Run the slow tests: lanes and clusters, a real Kafka
 
 check: lint types imports test ## What CI runs
 
-crash-test: setup ## Kill it under load, break what it depends on, and compare with the oracle: make crash-test [LONG=1] [SEED=7]
-	$(PY) -m tests.crash $(if $(LONG),--long) $(if $(SEED),--seed $(SEED))
+crash-test: setup ## Kill it under load, break what it depends on, and compare with the oracle: make crash-test [SHORT=1] [LONG=1] [SEED=7]
+	$(PY) -m tests.crash $(if $(SHORT),--short) $(if $(LONG),--long) $(if $(SEED),--seed $(SEED))
 
 train: setup ## Train a model on simulated sessions and make it the current one
 	$(PY) -m model.train

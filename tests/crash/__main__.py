@@ -17,7 +17,7 @@ from typing import Any
 from infra.real_kafka import RealKafka
 from tests.crash.faults import FAULTS
 from tests.crash.report import write_report
-from tests.crash.scene import InconclusiveError, Options, Scene
+from tests.crash.scene import KINDS, InconclusiveError, Options, Scene
 
 VAR = Path("var/crash")
 MISTAKES = (
@@ -30,7 +30,8 @@ _FAULT_RATE = 1_000.0
 _FAULT_KILLS = 4
 _CALM_RATE = 300.0
 _ATTEMPTS = 3
-_ALONE = ("kill", "kill_with_keys")
+_KILLS = ("kill", "one_of_three_brokers_killed")
+_ALONE = (*_KILLS, "kill_with_keys")
 
 Test = tuple[str, Options]
 
@@ -53,22 +54,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _tests(arguments: argparse.Namespace, seed: int) -> Iterator[Test]:
-    """Yield the tests: those named, else the kills on both brokers and then every other fault."""
+    """Yield the tests: those named, else the kills on all kinds of Kafka and then, unless short, every other fault."""
     if arguments.fault or arguments.kafka or arguments.events or arguments.kills:
         for name in arguments.fault or ["kill"]:
-            yield name, _options(arguments, name, arguments.kafka or "embedded", seed)
+            yield name, _options(arguments, name, arguments.kafka or FAULTS[name].kafka, seed)
         return
     yield "kill", _kills("embedded", 60_000, 5, seed)
     reason = RealKafka.available()
-    if reason is not None:
-        _say(f"SKIPPED: nothing was run on a real Kafka: {reason}")
-    elif arguments.long:
-        yield "kill", _kills("real", 1_000_000, 50, seed)
+    if reason is None:
+        yield "kill", _kills("real", *((1_000_000, 50) if arguments.long else (200_000, 5)), seed)
+        yield "one_of_three_brokers_killed", _kills("cluster", 200_000, 5, seed)
     else:
-        yield "kill", _kills("real", 200_000, 5, seed)
-    for name in FAULTS:
-        if name != "kill":
-            yield name, _options(arguments, name, "embedded", seed)
+        _say(f"SKIPPED: nothing was run on a real Kafka: {reason}")
+    if not arguments.short:
+        for name in [name for name in FAULTS if name not in _KILLS]:
+            yield name, _options(arguments, name, FAULTS[name].kafka, seed)
 
 
 def _run_all(tests: list[Test], jobs: int) -> Iterator[dict[str, Any]]:
@@ -81,7 +81,7 @@ def _run_all(tests: list[Test], jobs: int) -> Iterator[dict[str, Any]]:
 
 
 def _options(arguments: argparse.Namespace, name: str, kafka: str, seed: int) -> Options:
-    if name == "kill":
+    if name in _KILLS:
         return _kills(kafka, arguments.events or 60_000, arguments.kills or 5, seed)
     if name == "kill_with_keys":
         return Options(kafka, arguments.events or 6_000, arguments.kills or 3, seed, _CALM_RATE)
@@ -170,7 +170,7 @@ def _say(line: str) -> None:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.crash", description="Faults under load, and the verdict.")
-    parser.add_argument("--kafka", choices=("embedded", "real"), help="run only there (and only kill, without --fault)")
+    parser.add_argument("--kafka", choices=KINDS, help="run only there (and only kill, without --fault)")
     parser.add_argument("--events", type=int, help="records of the load")
     parser.add_argument("--kills", type=int, help="how often to kill")
     parser.add_argument("--seed", type=int, help="of everything random; default: a new one")
@@ -179,6 +179,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--jobs", type=int, default=2, help="how many faults at a time, kills apart (2)")
     parser.add_argument("--long", action="store_true", help="1 M events and 50 kills on a real Kafka, longer outages")
+    parser.add_argument("--short", action="store_true", help="only the kills, on one broker and on three: what CI runs")
     parser.add_argument("--list", action="store_true", help="name the faults")
     parser.add_argument("--report", action="store_true", help="write RELIABILITY.md from the runs in var/crash")
     return parser.parse_args(argv)

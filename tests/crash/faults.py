@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.embedded import EmbeddedKafka
+from infra.kafka_cluster import BROKERS, RealKafkaCluster
+from infra.real_kafka import RealKafka
 from infra.server_process import is_listening
 from tests.crash import redis_faults
 from tests.crash.flow_process import FlowProcess
 from tests.crash.registry_stub import RegistryStub, as_known_version, as_later_version, partition_of
-from tests.crash.scene import PARTITIONS, Scene
+from tests.crash.scene import EVENTS, PARTITIONS, Scene
 from tests.crash.stream import Keyed
 
 _FROM, _TO = 0.05, 0.9
@@ -49,6 +51,25 @@ def kill(scene: Scene) -> None:
             time.sleep(scene.dice.uniform(0, 1.5))
         _kill_and_start(scene)
     scene.wait_working()
+
+
+def one_of_three_brokers_killed(scene: Scene) -> None:
+    """Kill -9 of the service again and again, and of one broker of three in mid-run; that one comes back later."""
+    cluster = scene.of(RealKafkaCluster)
+    middle = scene.options.kills // 2
+    for number in _moments(scene, scene.options.kills):
+        scene.wait_working()
+        if number == middle:
+            lost = cluster.leader(EVENTS, scene.dice.randrange(PARTITIONS))
+            cluster.kill(lost)
+            scene.must(not cluster.is_running(lost), "the broker lives")
+            scene.wait(lambda: cluster.leader(EVENTS, 0) in set(BROKERS) - {lost})
+        if number == middle + 1:
+            cluster.start(lost)
+        time.sleep(scene.dice.uniform(0, 1.5))
+        _kill_and_start(scene)
+    scene.wait_working()
+    scene.must(all(map(cluster.is_running, BROKERS)), "a broker is missing")
 
 
 def kill_with_keys(scene: Scene) -> None:
@@ -114,7 +135,7 @@ def sink_broker_down(scene: Scene) -> None:
     if isinstance(scene.kafka, EmbeddedKafka):
         scene.kafka.broker_down()
     else:
-        scene.kafka.kill()
+        scene.of(RealKafka).kill()
     scene.wait(lambda: not is_listening(port))
     time.sleep(60 if scene.options.long else 6)
     scene.must(scene.flow.is_running, "the service did not live through it")
@@ -122,7 +143,7 @@ def sink_broker_down(scene: Scene) -> None:
     if isinstance(scene.kafka, EmbeddedKafka):
         scene.kafka.broker_up()
     else:
-        scene.kafka.start()
+        scene.of(RealKafka).start()
     scene.flow.wait_for(scene.flow.is_ready)
 
 
@@ -219,6 +240,8 @@ class Fault:
     act: Callable[[Scene], None]
     needs: tuple[str, ...] = ()
     """As for `Scene`."""
+    kafka: str = "embedded"
+    """What it runs on when nobody says otherwise, as in `Options`."""
 
     @property
     def sentence(self) -> str:
@@ -228,6 +251,7 @@ class Fault:
 
 FAULTS: dict[str, Fault] = {
     "kill": Fault(kill),
+    "one_of_three_brokers_killed": Fault(one_of_three_brokers_killed, kafka="cluster"),
     "kill_with_keys": Fault(kill_with_keys, needs=("keys",)),
     "kill_in_snapshot": Fault(kill_in_snapshot),
     "pause": Fault(pause),

@@ -20,6 +20,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from infra.embedded import EmbeddedKafka, EmbeddedRedis
+from infra.kafka_cluster import RealKafkaCluster
 from infra.real_kafka import RealKafka
 from tests.crash.checker import Since, Verdict, check, collect
 from tests.crash.fixed_keys import write_keys
@@ -32,6 +33,7 @@ from tests.crash.redis_proxy import RedisProxy
 from tests.crash.registry_stub import RegistryStub
 from tests.crash.stream import start_before, stream
 
+KINDS = ("embedded", "real", "cluster")
 PARTITIONS = 4
 EVENTS, FLAGS, LETTERS = "clickstream-events", "fraud-flags", "clickstream-dead-letters"
 SNAPSHOT_SECONDS = 1
@@ -50,7 +52,7 @@ class Options:
     """What a test is made of.
 
     Attributes:
-        kafka: `embedded` or `real`.
+        kafka: `embedded`, `real`, or `cluster`: three real brokers, each partition on all, writes taken by two.
         events: Records of the load.
         kills: How often the fault strikes, where it can more than once.
         seed: Of everything random.
@@ -82,7 +84,7 @@ class Scene:
 
     flow: FlowProcess
     load: Load
-    kafka: EmbeddedKafka | RealKafka
+    kafka: EmbeddedKafka | RealKafka | RealKafkaCluster
 
     def __init__(self, options: Options, folder: Path, needs: Collection[str] = ()) -> None:
         self.options = options
@@ -118,12 +120,13 @@ class Scene:
 
     def _set_up(self) -> None:
         topics = {EVENTS: PARTITIONS, FLAGS: PARTITIONS, LETTERS: PARTITIONS}
-        if self.options.kafka == "real":
-            real = RealKafka(self.folder / "kafka")
-            self.kafka = self._stack.enter_context(real)
-            real.create_topics(topics)
-        else:
+        if self.options.kafka == "embedded":
             self.kafka = self._stack.enter_context(EmbeddedKafka(topics))
+        else:
+            kind = RealKafka if self.options.kafka == "real" else RealKafkaCluster
+            real = self._stack.enter_context(kind(self.folder / "kafka"))
+            real.create_topics(topics)
+            self.kafka = real
         self._stack.enter_context(self.redis)
         if self.proxy is not None:
             self._stack.enter_context(self.proxy)
