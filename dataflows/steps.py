@@ -25,6 +25,7 @@ from dataflows.items import (
 )
 from dataflows.models import Models
 from features.admission import ADMITTED, DUPLICATE, LATE, Admission
+from features.codes import with_codes
 from features.live_sessions import LiveSessions
 from features.page_windows import PageWindows
 from features.pages import with_normal_pages
@@ -52,14 +53,16 @@ class Decode:
         decoded = decode(values, kafka_ms, self.writers)
         metrics.FALLBACK_RECORDS.inc(decoded.by_record)
         rows = decoded.events["row"].to_numpy()
-        events = with_normal_pages(decoded.events).with_columns(
-            pl.Series("offset", offsets[rows]), pl.Series("kafka_ms", kafka_ms[rows])
+        events = with_codes(with_normal_pages(decoded.events)).hstack(
+            [pl.Series("offset", offsets[rows]), pl.Series("kafka_ms", kafka_ms[rows])]
         )
+        metrics.KEY_MISMATCH.inc(_key_mismatches([key for raw in raws for key in raw.keys], events))
         starts = np.cumsum([0, *(len(raw.values) for raw in raws)]).tolist()
         cuts = np.searchsorted(rows, starts).tolist()
         batches = []
         for at, (key, raw) in enumerate(items):
-            mine = events[cuts[at] : cuts[at + 1]].with_columns(pl.col("row") - starts[at])
+            mine = events[cuts[at] : cuts[at + 1]]
+            mine.replace_column(mine.get_column_index("row"), mine["row"] - starts[at])
             rejects = [
                 replace(reject, row=reject.row - starts[at])
                 for reject in decoded.rejects
@@ -106,7 +109,6 @@ class Admit:
         metrics.EVENTS.labels("late").inc(int(np.count_nonzero(verdict == LATE)))
         metrics.EVENTS.labels("duplicate").inc(int(np.count_nonzero(verdict == DUPLICATE)))
         metrics.EVENT_ID_REUSED.inc(id_reused)
-        metrics.KEY_MISMATCH.inc(_key_mismatches(decoded))
         partition = str(decoded.raw.partition)
         for outcome, count in self.state.counts.items():
             metrics.PARTITION_RECORDS.labels(partition, outcome).set(count)
@@ -119,10 +121,10 @@ def _those(events: pl.DataFrame, wanted: NDArray[np.bool_]) -> pl.DataFrame:
     return events if wanted.all() else events.filter(pl.Series(wanted))
 
 
-def _key_mismatches(decoded: DecodedBatch) -> int:
+def _key_mismatches(keys: list[bytes | None], events: pl.DataFrame) -> int:
     """Count the valid events whose Kafka key is not their session id: they may be in a foreign partition."""
-    keys = pl.Series("key", decoded.raw.keys, dtype=pl.Binary)[decoded.events["row"]]
-    same = keys.eq_missing(decoded.events["session_id"].cast(pl.Binary))
+    of_events = pl.Series("key", keys, dtype=pl.Binary)[events["row"]]
+    same = of_events.eq_missing(events["session_id"].cast(pl.Binary))
     return int((~same).sum())
 
 

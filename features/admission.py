@@ -212,7 +212,7 @@ class _Recent:
 
     def meets(self, marks: NDArray[np.uint64]) -> bool:
         """Say whether any id of these is remembered, or comes twice among them."""
-        events = (marks >> np.uint64(_CONTENT_BITS)).tolist()
+        events = _events_of(marks)
         return len(set(events)) < len(events) or not self._mark_of.keys().isdisjoint(events)
 
     def remember(self, marks: NDArray[np.uint64]) -> None:
@@ -220,19 +220,27 @@ class _Recent:
         horizon = self.horizon
         for part in np.split(marks, range(horizon, len(marks), horizon)):
             at = (self.seen + np.arange(len(part))) % horizon
-            self._forget(self._ring[at[max(horizon - self.seen, 0) :]].tolist())
+            self._forget(self._ring[at[max(horizon - self.seen, 0) :]])
             self._ring[at] = part
             self.seen += len(part)
-            self._add(part.tolist())
+            self._add(part)
 
-    def _add(self, marks: list[int]) -> None:
-        for mark in marks:
+    def _add(self, marks: NDArray[np.uint64]) -> None:
+        events = _events_of(marks)
+        if self._mark_of.keys().isdisjoint(events) and len(set(events)) == len(events):
+            self._mark_of.update(zip(events, marks.tolist(), strict=True))
+            return
+        for mark in marks.tolist():
             event = mark >> _CONTENT_BITS
             if self._mark_of.setdefault(event, mark) != mark:
                 self._more_marks.setdefault(event, set()).add(mark)
 
-    def _forget(self, marks: list[int]) -> None:
-        for mark in marks:
+    def _forget(self, marks: NDArray[np.uint64]) -> None:
+        if not self._more_marks:
+            for event in _events_of(marks):
+                del self._mark_of[event]
+            return
+        for mark in marks.tolist():
             event = mark >> _CONTENT_BITS
             others = self._more_marks.get(event)
             if others is None:
@@ -249,6 +257,12 @@ class _Recent:
         """Return the remembered marks, oldest first."""
         count = min(self.seen, self.horizon)
         return self._ring[(self.seen - count + np.arange(count)) % self.horizon]
+
+
+def _events_of(marks: NDArray[np.uint64]) -> list[int]:
+    """Return the part of each mark that stands for session and event id."""
+    events: list[int] = (marks >> np.uint64(_CONTENT_BITS)).tolist()
+    return events
 
 
 def _rows(events: pl.DataFrame) -> _Rows:

@@ -39,4 +39,4 @@ def _placeholder(part: str) -> str:
 def with_normal_pages(events: pl.DataFrame) -> pl.DataFrame:
     """Replace the column `page` of an event frame by its normal form."""
     pages = pl.Series("page", list(map(normalise_page, events["page"].to_list())), dtype=pl.String)
-    return events.with_columns(pages)
+    return events.clone().replace_column(events.get_column_index("page"), pages)

@@ -49,6 +49,8 @@ class Segments:
     """Whether the segment goes on with an instance that the table holds; otherwise it begins one."""
     closing: NDArray[np.intp]
     """The last segment of each session; what it leaves goes back to the table."""
+    last_row: NDArray[np.intp]
+    """The last row of each closing segment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Running:
     """Whether a row is the first of its instance."""
     latest_ms: NDArray[np.int64]
     """The largest timestamp of the instance, after each row."""
+    _numbers: NDArray[np.int64]
+    """What each segment starts from: the table's numbers of its session, or neutral ones."""
     _traces: dict[str, _Trace | _SetTrace] = field(default_factory=dict)
 
     @classmethod
@@ -129,7 +133,9 @@ class Running:
         latest = _running_max(timestamp_ms, start, of_row, carried)
         begins = timestamp_ms - _one_earlier(latest, start, carried) > session_gap_ms
         segments = _cut(slot, new_session, begins)
-        running = cls(table, segments, begins, latest)
+        numbers = table.numbers[segments.slot]
+        numbers[~segments.goes_on] = table.neutral_numbers()
+        running = cls(table, segments, begins, latest, numbers)
         running._leave("latest_ms", _Trace(running._carried("latest_ms", _LATEST), latest))
         return running
 
@@ -138,15 +144,24 @@ class Running:
         before = self._before("latest_ms")
         return np.where(self.begins, 0, np.minimum(self.latest_ms - before, at_most))
 
-    def count(self, name: str) -> NDArray[np.int64]:
-        """Count the rows."""
-        return self.sum(name, np.ones(len(self.begins), dtype=np.int64))
+    def sums(self, **values: ArrayLike) -> dict[str, NDArray[np.int64]]:
+        """Add up integers or booleans, each column for itself and all in one go: the module's picture.
 
-    def sum(self, name: str, values: ArrayLike) -> NDArray[np.int64]:
-        """Add up integers or booleans."""
-        carried = self._carried(name, Carried("<i8"))
-        after = self._running_sum(np.asarray(values, dtype=np.int64), carried)
-        return self._leave(name, _Trace(carried, after))
+        Args:
+            values: One value a row, or one for all rows, by the name of the column.
+        """
+        names, start = list(values), self.segments.start
+        carried = np.array([self._carried(name, Carried("<i8")) for name in names])
+        added = np.empty((len(names), len(self.begins)), dtype=np.int64)
+        for column, value in zip(added, values.values(), strict=True):
+            column[:] = value
+        total = np.cumsum(added, axis=1)
+        after = total + (carried - total[:, start] + added[:, start])[:, self.segments.of_row]
+        self._traces.update({name: _Trace(*columns) for name, *columns in zip(names, carried, after, strict=True)})
+        places = [self.table.place[name] for name in names]
+        slots = self.segments.slot[self.segments.closing]
+        self.table.numbers[slots[:, None], places] = after[:, self.segments.last_row].T
+        return dict(zip(names, after, strict=True))
 
     def max(self, name: str, values: NDArray[np.int64], neutral: int = 0) -> NDArray[np.int64]:
         """Keep the largest, at least the neutral value. Everything lies within +-2**42."""
@@ -190,7 +205,10 @@ class Running:
         added[row] = True
         self._traces[name] = _SetTrace(carried, code, added)
         self._put_back(name, sets[self.segments.closing])
-        return self._running_sum(added.astype(np.int64), size)
+        total = np.cumsum(added)
+        start = self.segments.start
+        counted: NDArray[np.int64] = total + (size - (total[start] - added[start]))[self.segments.of_row]
+        return counted
 
     def _new_members(
         self, code: NDArray[np.uint32], sets: NDArray[np.uint32], size: NDArray[np.intp]
@@ -231,16 +249,12 @@ class Running:
         if name in self._traces:
             msg = f"state column {name}: two features of one batch carry under this name"
             raise StateError(msg)
-        values = self.table.column(name, carried)[self.segments.slot]
+        column = self.table.column(name, carried)
+        if not carried.width and self.table.place[name] < self._numbers.shape[1]:
+            return self._numbers[:, self.table.place[name]].view(carried.dtype)
+        values = column[self.segments.slot]
         values[~self.segments.goes_on] = carried.neutral
         return values
-
-    def _running_sum(self, values: NDArray[np.int64], carried: NDArray[Any]) -> NDArray[np.int64]:
-        """Do the sum that the module's picture shows."""
-        total = np.cumsum(values)
-        start = self.segments.start
-        summed: NDArray[np.int64] = total + (carried - (total[start] - values[start]))[self.segments.of_row]
-        return summed
 
     def _before(self, name: str) -> NDArray[Any]:
         """Return a column's value just before each row."""
@@ -250,8 +264,7 @@ class Running:
     def _leave(self, name: str, trace: _Trace) -> NDArray[Any]:
         """Write the last value of each session back to the table, and keep the column for `state_before`."""
         self._traces[name] = trace
-        last_row = np.append(self.segments.start[1:], len(self.begins))[self.segments.closing] - 1
-        self._put_back(name, trace.after[last_row])
+        self._put_back(name, trace.after[self.segments.last_row])
         return trace.after
 
     def _put_back(self, name: str, values: NDArray[Any]) -> None:
@@ -263,12 +276,14 @@ def _cut(slot: NDArray[np.int64], new_session: NDArray[np.bool_], begins: NDArra
     new_segment = new_session | begins
     start = np.flatnonzero(new_segment)
     slot_of_segment = slot[start]
+    closing = np.flatnonzero(np.diff(slot_of_segment, append=-1))
     return Segments(
         start=start,
         of_row=np.cumsum(new_segment) - 1,
         slot=slot_of_segment,
         goes_on=~begins[start],
-        closing=np.flatnonzero(np.diff(slot_of_segment, append=-1)),
+        closing=closing,
+        last_row=np.append(start[1:], len(slot))[closing] - 1,
     )
 
 

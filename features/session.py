@@ -37,48 +37,54 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
     Returns:
         One array an entry of the catalogue, one number an event, in the batch's order.
     """
-    count = so_far.count("events")
-    page_views = so_far.sum("page_views", events.type == PAGE_VIEW)
-    clicks = so_far.sum("clicks", events.type == CLICK)
-    inputs = so_far.sum("inputs", events.type == INPUT)
-    logins = so_far.sum("logins", events.type == LOGIN)
-    failures = so_far.sum("login_failures", events.type == LOGIN_FAILED)
-    transfers = so_far.sum("transfers", events.type == TRANSFER)
+    gap_ms = so_far.since_latest_ms(at_most=MAX_GAP_MS)
+    sums = so_far.sums(
+        events=1,
+        page_views=events.type == PAGE_VIEW,
+        clicks=events.type == CLICK,
+        inputs=events.type == INPUT,
+        logins=events.type == LOGIN,
+        login_failures=events.type == LOGIN_FAILED,
+        transfers=events.type == TRANSFER,
+        gap_ms=gap_ms,
+        gap_ms_squared=gap_ms * gap_ms,
+        latency_ms=events.latency_ms,
+        repeated_pages=events.page == so_far.previous("page", events.page),
+        ip_changes=_changed(events.ip, so_far.previous("ip", events.ip)),
+        device_changes=_changed(events.device, so_far.previous("device", events.device)),
+    )
+    count = sums["events"]
 
     first_ms = so_far.first("first_ms", events.timestamp_ms)
     duration = (so_far.latest_ms - first_ms) / 1000
 
-    gap_ms = so_far.since_latest_ms(at_most=MAX_GAP_MS)
     gaps = np.maximum(count - 1, 1)
-    gap_mean_ms = so_far.sum("gap_ms", gap_ms) / gaps
-    gap_variance = so_far.sum("gap_ms_squared", gap_ms * gap_ms) / gaps - gap_mean_ms * gap_mean_ms
+    gap_mean_ms = sums["gap_ms"] / gaps
+    gap_variance = sums["gap_ms_squared"] / gaps - gap_mean_ms * gap_mean_ms
     no_gap_ms = int(NO_GAP_SECONDS * 1000)
     gap_min_ms = so_far.min("gap_min_ms", np.where(so_far.begins, no_gap_ms, gap_ms), neutral=no_gap_ms)
 
-    latency_sum = so_far.sum("latency_ms", events.latency_ms)
     return {
         "session_events": count,
-        "session_page_views": page_views,
-        "session_clicks": clicks,
-        "session_inputs": inputs,
-        "session_logins": logins,
-        "session_login_failures": failures,
-        "session_transfers": transfers,
+        "session_page_views": sums["page_views"],
+        "session_clicks": sums["clicks"],
+        "session_inputs": sums["inputs"],
+        "session_logins": sums["logins"],
+        "session_login_failures": sums["login_failures"],
+        "session_transfers": sums["transfers"],
         "session_duration_seconds": duration,
         "session_gap_mean_seconds": gap_mean_ms / 1000,
         "session_gap_std_seconds": np.sqrt(np.maximum(gap_variance, 0)) / 1000,
         "session_gap_min_seconds": gap_min_ms / 1000,
-        "session_latency_mean_ms": latency_sum / count,
+        "session_latency_mean_ms": sums["latency_ms"] / count,
         "session_latency_max_ms": so_far.max("latency_max_ms", events.latency_ms),
         "session_distinct_pages": so_far.distinct("pages", events.page, at_most=MAX_DISTINCT_PAGES),
-        "session_repeated_pages": so_far.sum("repeated_pages", events.page == so_far.previous("page", events.page)),
-        "session_ip_changes": so_far.sum("ip_changes", _changed(events.ip, so_far.previous("ip", events.ip))),
-        "session_device_changes": so_far.sum(
-            "device_changes", _changed(events.device, so_far.previous("device", events.device))
-        ),
-        "session_failure_ratio": failures / count,
-        "session_transfer_ratio": transfers / count,
-        "session_input_ratio": inputs / count,
+        "session_repeated_pages": sums["repeated_pages"],
+        "session_ip_changes": sums["ip_changes"],
+        "session_device_changes": sums["device_changes"],
+        "session_failure_ratio": sums["login_failures"] / count,
+        "session_transfer_ratio": sums["transfers"] / count,
+        "session_input_ratio": sums["inputs"] / count,
         "session_events_per_second": count / (1 + duration),
         "device_risk": events.device_risk,
         "account_locked": events.account_locked,

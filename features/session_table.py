@@ -41,12 +41,18 @@ class Carried:
 class SessionTable:
     """The live sessions of one partition. A session has a slot, its position in every array.
 
-    Which slot it has never shows in a result. Columns come into being when the features first ask for them.
+    Which slot it has never shows in a result. Columns come into being when the features first ask for them. The
+    numbers of a session lie side by side in memory, so that a batch fetches one place a session and not one a column.
     """
 
     def __init__(self) -> None:
         self.layout: dict[str, Carried] = {}
         self.columns: dict[str, NDArray[Any]] = {}
+        """Each column by slot: of numbers, a view of `numbers`."""
+        self.numbers: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
+        """All columns of one number a session, (slots, columns); unsigned ones with the same bits."""
+        self.place: dict[str, int] = {}
+        """Where in `numbers` a column lies."""
         self.slots: dict[str, int] = {}
         self._free: list[int] = []
         self._capacity = 0
@@ -58,8 +64,8 @@ class SessionTable:
     @property
     def state_bytes(self) -> int:
         """Bytes in memory: the arrays, free slots included, and the index of session ids."""
-        arrays = sum(column.nbytes for column in self.columns.values())
-        return arrays + sys.getsizeof(self.slots) + self._id_bytes
+        sets = sum(column.nbytes for name, column in self.columns.items() if name not in self.place)
+        return self.numbers.nbytes + sets + sys.getsizeof(self.slots) + self._id_bytes
 
     def column(self, name: str, carried: Carried) -> NDArray[Any]:
         """Return a column by slot, made neutral for everybody if it is new.
@@ -69,11 +75,31 @@ class SessionTable:
         """
         if name not in self.layout:
             self.layout[name] = carried
-            self.columns[name] = carried.rows(self._capacity)
+            self._add(name, carried)
         if self.layout[name] != carried:
             msg = f"state column {name}: it holds {self.layout[name]}, a feature asked for {carried}"
             raise StateError(msg)
         return self.columns[name]
+
+    def _add(self, name: str, carried: Carried) -> None:
+        column = carried.rows(self._capacity)
+        if carried.width:
+            self.columns[name] = column
+        else:
+            self.place[name] = len(self.place)
+            self._take_numbers(np.column_stack([self.numbers, column.view(np.int64)]))
+
+    def _take_numbers(self, numbers: NDArray[np.int64]) -> None:
+        """Hold all numbers in another array from now on."""
+        self.numbers = numbers
+        for name, place in self.place.items():
+            self.columns[name] = numbers[:, place].view(self.layout[name].dtype)
+
+    def neutral_numbers(self) -> NDArray[np.int64]:
+        """Return one row of `numbers` as a session without events has it."""
+        return np.concatenate(
+            [np.empty(0, dtype=np.int64), *(self.layout[name].rows(1).view(np.int64) for name in self.place)]
+        )
 
     def slots_of(self, session_ids: Sequence[str]) -> NDArray[np.int64]:
         """Return each session's slot; a session not seen before gets a neutral one."""
@@ -92,9 +118,11 @@ class SessionTable:
         return slot
 
     def _grow(self) -> None:
-        more = max(self._capacity, _MIN_CAPACITY)
+        more = max(self._capacity // 2, _MIN_CAPACITY)
         for name, carried in self.layout.items():
-            self.columns[name] = np.concatenate([self.columns[name], carried.rows(more)])
+            if carried.width:
+                self.columns[name] = np.concatenate([self.columns[name], carried.rows(more)])
+        self._take_numbers(np.concatenate([self.numbers, np.tile(self.neutral_numbers(), (more, 1))]))
         self._free.extend(range(self._capacity + more - 1, self._capacity - 1, -1))
         self._capacity += more
 
@@ -106,8 +134,10 @@ class SessionTable:
         """Forget these sessions."""
         slots = [self.slots.pop(session_id) for session_id in session_ids]
         self._id_bytes -= sum(map(_entry_bytes, session_ids, slots))
+        self.numbers[slots] = self.neutral_numbers()
         for name, carried in self.layout.items():
-            self.columns[name][slots] = carried.neutral
+            if carried.width:
+                self.columns[name][slots] = carried.neutral
         self._free.extend(slots)
 
     def snapshot(self) -> bytes:
@@ -134,10 +164,9 @@ class SessionTable:
         return tuple(missing)
 
     def row_bytes(self, values: dict[str, NDArray[Any]]) -> bytes:
-        """Write one session's carried values: little-endian, in the order of the layout."""
-        return b"".join(
-            np.asarray(values[name], dtype=carried.dtype).tobytes() for name, carried in self.layout.items()
-        )
+        """Write one session's carried values: little-endian, in the order of their names."""
+        layout = sorted(self.layout.items())
+        return b"".join(np.asarray(values[name], dtype=carried.dtype).tobytes() for name, carried in layout)
 
     def put_row(self, session_id: str, row: bytes) -> None:
         """Give a session the carried values that `row_bytes` wrote.
@@ -151,7 +180,7 @@ class SessionTable:
             raise StateError(msg)
         slot = self._slot_of(session_id)
         at = 0
-        for name, carried in self.layout.items():
+        for name, carried in sorted(self.layout.items()):
             empty = carried.rows(1)
             self.columns[name][slot] = np.frombuffer(row, carried.dtype, empty.size, at).reshape(empty.shape)[0]
             at += empty.nbytes

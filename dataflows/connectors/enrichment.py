@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 import redis
 from redis.exceptions import RedisError
@@ -191,11 +192,11 @@ def _keys_of(items: Sequence[Keyed]) -> list[str]:
 def with_answers(events: pl.DataFrame, answers: dict[str, bytes | None]) -> pl.DataFrame:
     """Add the answers as columns, and `account_locked` as the features want it."""
     if not answers:
-        neutral = [pl.lit(question.absent).alias(question.column) for question in QUESTIONS]
-        return events.with_columns(*neutral, account_locked=pl.lit(0.0))
-    columns = [_answer_column(events, question, answers) for question in QUESTIONS]
-    locked = pl.col("account_status").is_in(sorted(_LOCKED)).cast(pl.Float64).alias("account_locked")
-    return events.with_columns(columns).with_columns(locked)
+        neutral = [pl.Series(question.column, [question.absent] * events.height) for question in QUESTIONS]
+        return events.hstack([*neutral, pl.Series("account_locked", np.zeros(events.height))])
+    columns = {question.column: _answer_column(events, question, answers) for question in QUESTIONS}
+    locked = columns["account_status"].is_in(sorted(_LOCKED)).cast(pl.Float64).alias("account_locked")
+    return events.hstack([*columns.values(), locked])
 
 
 def _answer_column(events: pl.DataFrame, question: Question, answers: dict[str, bytes | None]) -> pl.Series:

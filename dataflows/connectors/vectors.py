@@ -2,10 +2,13 @@
 
 import io
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from numpy.typing import NDArray
 from redis.exceptions import ResponseError
 
 from dataflows.clock import now_ms
@@ -22,10 +25,29 @@ CHUNK_ROWS = 500
 """Hashes of one pipeline: its replies must fit the socket's buffer while we still send."""
 
 _REPLIES_A_ROW = 2
-_MANY_FRAMES = 64
+_MANY_BATCHES = 64
 
 
-def vectors_of(decided: DecidedBatch, updated_at_ms: int) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """The newest vectors of the sessions of one batch, as arrays: a frame for each would cost more than the batch.
+
+    Attributes:
+        session_ids: One a row.
+        matrix: float64 (rows, features), columns in the order of `FEATURES`.
+        score: float64.
+        level: The highest level that the score is above, empty for none.
+        updated_at_ms: When they were decided.
+    """
+
+    session_ids: list[str]
+    matrix: NDArray[np.float64]
+    score: NDArray[np.float64]
+    level: list[str]
+    updated_at_ms: int
+
+
+def vectors_of(decided: DecidedBatch, updated_at_ms: int) -> Vectors:
     """Take the newest vector of each session in a batch, with what was decided from it.
 
     Args:
@@ -34,20 +56,27 @@ def vectors_of(decided: DecidedBatch, updated_at_ms: int) -> pl.DataFrame:
     """
     scored = decided.scored
     rows = scored.features.rows
-    levels = scored.features.enriched.configuration.levels
-    newest = rows.newest
-    score = scored.score[newest]
-    level = pl.lit("")
-    for crossed in levels:
-        level = pl.when(pl.col("score") > crossed.threshold).then(pl.lit(crossed.name)).otherwise(level)
-    frame = pl.DataFrame(
-        {
-            "session_id": pl.Series([rows.session_ids[row] for row in newest.tolist()], dtype=pl.String),
-            **{name: rows.matrix[newest, column] for column, name in enumerate(FEATURES)},
-            "score": score,
-        }
+    score = scored.score[rows.newest]
+    level = np.full(len(score), "", dtype=object)
+    for crossed in scored.features.enriched.configuration.levels:
+        level[score > crossed.threshold] = crossed.name
+    session_ids = [rows.session_ids[row] for row in rows.newest.tolist()]
+    return Vectors(session_ids, rows.matrix[rows.newest], score, level.tolist(), updated_at_ms)
+
+
+def as_frame(batches: Sequence[Vectors]) -> pl.DataFrame:
+    """Put vectors of several batches into one frame of `COLUMNS`."""
+    matrix = np.concatenate([batch.matrix for batch in batches])
+    updated_at = np.repeat([batch.updated_at_ms for batch in batches], [len(batch.score) for batch in batches])
+    return pl.DataFrame(
+        [
+            pl.Series("session_id", [name for batch in batches for name in batch.session_ids], dtype=pl.String),
+            *(pl.Series(name, matrix[:, column]) for column, name in enumerate(FEATURES)),
+            pl.Series("score", np.concatenate([batch.score for batch in batches])),
+            pl.Series("level", [name for batch in batches for name in batch.level], dtype=pl.String),
+            pl.Series("updated_at", updated_at, dtype=pl.Int64),
+        ]
     )
-    return frame.with_columns(level=level, updated_at=pl.lit(updated_at_ms, dtype=pl.Int64))
 
 
 def as_commands(vectors: pl.DataFrame, ttl_seconds: int) -> bytes:
@@ -88,13 +117,15 @@ class VectorOutbox:
     def __init__(self, ttl_seconds: int) -> None:
         self._ttl_seconds = ttl_seconds
         self._lock = threading.Lock()
-        self._pending: list[pl.DataFrame] = []
+        self._new: list[Vectors] = []
+        self._merged = pl.DataFrame()
+        """The older ones: a row a session."""
 
-    def put(self, vectors: pl.DataFrame) -> None:
+    def put(self, vectors: Vectors) -> None:
         """Add vectors; a later one of a session replaces an earlier one."""
         with self._lock:
-            self._pending.append(vectors)
-            if len(self._pending) > _MANY_FRAMES:
+            self._new.append(vectors)
+            if len(self._new) > _MANY_BATCHES:
                 self._merge()
 
     def connected(self) -> None:
@@ -110,17 +141,21 @@ class VectorOutbox:
             metrics.VECTORS_WRITTEN.inc(chunk.height - wrong)
         with self._lock:
             # If it was merged with newer ones meanwhile, all of them are written once more: no harm.
-            self._pending = [frame for frame in self._pending if frame is not vectors]
+            if self._merged is vectors:
+                self._merged = pl.DataFrame()
 
     def _merge(self) -> pl.DataFrame:
         """Make one frame of what is pending, keep it as such, and return it. Only with the lock."""
-        if not self._pending:
-            return pl.DataFrame()
-        if len(self._pending) > 1:
-            newest = pl.concat(self._pending).unique("session_id", keep="last", maintain_order=True)
-            oldest_ms = pl.col("updated_at").max() - self._ttl_seconds * 1000
-            self._pending = [newest.filter(pl.col("updated_at") >= oldest_ms)]
-        return self._pending[0]
+        if self._new:
+            self._take(as_frame(self._new))
+            self._new.clear()
+        return self._merged
+
+    def _take(self, vectors: pl.DataFrame) -> None:
+        every = pl.concat([self._merged, vectors]) if self._merged.height else vectors
+        newest = every.unique("session_id", keep="last", maintain_order=True)
+        oldest_ms = pl.col("updated_at").max() - self._ttl_seconds * 1000
+        self._merged = newest.filter(pl.col("updated_at") >= oldest_ms)
 
     def snapshot(self) -> bytes:
         """Write what is pending as Arrow IPC bytes."""
@@ -137,7 +172,7 @@ class VectorOutbox:
         if stored:
             vectors = pl.read_ipc(io.BytesIO(stored), use_pyarrow=False)
             if set(COLUMNS) <= set(vectors.columns):
-                self.put(vectors.select(COLUMNS))
+                self._take(vectors.select(COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def one_of_three_brokers_killed(scene: Scene) -> None:
             lost = cluster.leader(EVENTS, scene.dice.randrange(PARTITIONS))
             cluster.kill(lost)
             scene.must(not cluster.is_running(lost), "the broker lives")
-            scene.wait(lambda: cluster.leader(EVENTS, 0) in set(BROKERS) - {lost})
+            scene.wait(lambda gone=lost: cluster.leader(EVENTS, 0) in set(BROKERS) - {gone})
         if number == middle + 1:
             cluster.start(lost)
         time.sleep(scene.dice.uniform(0, 1.5))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bytewax.testing import run_main
 
-from dataflows.connectors.vectors import vectors_of
+from dataflows.connectors.vectors import as_frame, vectors_of
 from features.session import FEATURES
 from model.artifacts import ArtifactShelf
 from model.scorer import Scorer
@@ -64,7 +64,7 @@ def test_its_page_counts_are_those_of_the_flow(expected: Expected, flow: ListedF
 def test_its_vectors_scores_and_levels_are_those_of_the_flow_to_the_bit(expected: Expected, flow: ListedFlow) -> None:
     found: dict[str, dict[str, Any]] = {}
     for decided in flow.decided(0):
-        found |= {row["session_id"]: row for row in vectors_of(decided, 0).iter_rows(named=True)}
+        found |= {row["session_id"]: row for row in as_frame([vectors_of(decided, 0)]).iter_rows(named=True)}
 
     assert len(found) > 100
     assert {session_id: [row[name] for name in FEATURES] for session_id, row in found.items()} == {

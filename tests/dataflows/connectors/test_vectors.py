@@ -1,3 +1,4 @@
+import io
 import math
 import struct
 from pathlib import Path
@@ -9,7 +10,7 @@ from bytewax.testing import run_main
 from polars.testing import assert_frame_equal
 
 from dataflows.connectors.redis_writer import Link
-from dataflows.connectors.vectors import COLUMNS, VectorOutbox, as_commands, vectors_of
+from dataflows.connectors.vectors import COLUMNS, VectorOutbox, Vectors, as_commands, as_frame, vectors_of
 from features.session import FEATURES
 from infra.embedded import EmbeddedRedis
 from observability import metrics
@@ -21,15 +22,16 @@ AWKWARD = (1e-7, 1 / 3, 1e300, 0.1 + 0.2, 100_000.0, 5e-324, -0.0, 1e16, 2.0**53
 TTL = 1_800
 
 
-def frame(*session_ids: str, first: float = 0.0, at_ms: int = A_MINUTE_MS) -> pl.DataFrame:
+def vectors(*session_ids: str, first: float = 0.0, at_ms: int = A_MINUTE_MS) -> Vectors:
     """Return vectors of these sessions: each with the numbers from `first` on."""
-    rows = [
-        {"session_id": session_id, **{name: first + at for at, name in enumerate(FEATURES)}}
-        for session_id in session_ids
-    ]
-    return pl.DataFrame(rows).with_columns(
-        score=pl.lit(0.5), level=pl.lit("review"), updated_at=pl.lit(at_ms, dtype=pl.Int64)
-    )
+    count = len(session_ids)
+    matrix = np.tile(first + np.arange(len(FEATURES)), (count, 1))
+    return Vectors(list(session_ids), matrix, np.full(count, 0.5), ["review"] * count, at_ms)
+
+
+def frame(*session_ids: str, first: float = 0.0) -> pl.DataFrame:
+    """Return the same as a frame."""
+    return as_frame([vectors(*session_ids, first=first)])
 
 
 def written() -> float:
@@ -38,11 +40,11 @@ def written() -> float:
 
 def test_floats_come_back_equal_to_the_bit(link: Link, store: Client) -> None:
     values = [AWKWARD[at % len(AWKWARD)] for at in range(len(FEATURES))]
-    vectors = frame("s-1").with_columns(
+    awkward = frame("s-1").with_columns(
         [pl.lit(value).alias(name) for name, value in zip(FEATURES, values, strict=True)]
     )
 
-    link.send([as_commands(vectors, TTL)], 2)
+    link.send([as_commands(awkward, TTL)], 2)
 
     read = store.hgetall("session:s-1")
     bits = [struct.pack("<d", float(read[name])) for name in FEATURES]
@@ -52,11 +54,11 @@ def test_floats_come_back_equal_to_the_bit(link: Link, store: Client) -> None:
 def test_random_floats_come_back_equal_to_the_bit(link: Link, store: Client) -> None:
     bits = np.random.default_rng(3).integers(0, 2**64, size=(200, len(FEATURES)), dtype=np.uint64)
     matrix = np.nan_to_num(bits.view(np.float64), nan=0.5, posinf=1e308, neginf=-1e308)
-    vectors = frame(*(f"s-{row}" for row in range(200))).with_columns(
+    random = frame(*(f"s-{row}" for row in range(200))).with_columns(
         [pl.Series(name, matrix[:, column]) for column, name in enumerate(FEATURES)]
     )
 
-    link.send([as_commands(vectors, TTL)], 400)
+    link.send([as_commands(random, TTL)], 400)
 
     hashes = [store.hmget(f"session:s-{row}", FEATURES) for row in range(200)]
     assert np.array(hashes, dtype=np.float64).tobytes() == matrix.tobytes()
@@ -93,13 +95,13 @@ def test_the_newest_vector_of_each_session_is_taken_with_score_and_level(model_d
     run_main(flow.dataflow())  # type: ignore[no-untyped-call]
     [decided] = flow.decided(0)
 
-    vectors = vectors_of(decided, 1_234)
+    newest = as_frame([vectors_of(decided, 1_234)])
 
     matrix, score = decided.scored.features.rows.matrix, decided.scored.score
-    assert tuple(vectors.columns) == COLUMNS
-    assert sorted(vectors["session_id"].to_list()) == ["bad", "good"]
+    assert tuple(newest.columns) == COLUMNS
+    assert sorted(newest["session_id"].to_list()) == ["bad", "good"]
     for session_id, last in (("bad", 8), ("good", 11)):
-        row = vectors.row(by_predicate=pl.col("session_id") == session_id, named=True)
+        row = newest.row(by_predicate=pl.col("session_id") == session_id, named=True)
         assert [row[name] for name in FEATURES] == matrix[last].tolist()
         assert row["score"] == score[last]
         assert row["level"] == ("block" if score[last] > 0.95 else "review" if score[last] > 0.8 else "")
@@ -109,8 +111,8 @@ def test_the_newest_vector_of_each_session_is_taken_with_score_and_level(model_d
 
 def test_of_several_vectors_of_a_session_the_last_is_written(link: Link, store: Client) -> None:
     outbox = VectorOutbox(TTL)
-    outbox.put(frame("s-1", "s-2", first=1.0))
-    outbox.put(frame("s-1", first=2.0))
+    outbox.put(vectors("s-1", "s-2", first=1.0))
+    outbox.put(vectors("s-1", first=2.0))
     before = written()
 
     outbox.write_to(link)
@@ -123,7 +125,7 @@ def test_of_several_vectors_of_a_session_the_last_is_written(link: Link, store: 
 
 def test_thousands_go_in_one_write(link: Link, store: Client) -> None:
     outbox = VectorOutbox(TTL)
-    outbox.put(frame(*(f"s-{number}" for number in range(1_234))))
+    outbox.put(vectors(*(f"s-{number}" for number in range(1_234))))
 
     outbox.write_to(link)
 
@@ -133,7 +135,7 @@ def test_thousands_go_in_one_write(link: Link, store: Client) -> None:
 def test_a_key_of_another_type_is_counted_and_the_others_are_written(link: Link, store: Client) -> None:
     store.set("session:s-2", "somebody else's")
     outbox = VectorOutbox(TTL)
-    outbox.put(frame("s-1", "s-2", "s-3"))
+    outbox.put(vectors("s-1", "s-2", "s-3"))
     before = written()
 
     outbox.write_to(link)
@@ -148,11 +150,11 @@ def test_what_redis_has_not_taken_is_in_the_snapshot_and_written_after_a_restart
     with EmbeddedRedis() as server:
         with link_to(server.url) as link:
             outbox = VectorOutbox(TTL)
-            outbox.put(frame("s-1", "s-2"))
+            outbox.put(vectors("s-1", "s-2"))
             server.kill()
             with pytest.raises(Exception, match=r"[Cc]onnection|closed"):
                 outbox.write_to(link)
-        outbox.put(frame("s-1", first=9.0))
+        outbox.put(vectors("s-1", first=9.0))
         restarted = VectorOutbox(TTL)
 
         restarted.restore(outbox.snapshot())
@@ -166,7 +168,7 @@ def test_what_redis_has_not_taken_is_in_the_snapshot_and_written_after_a_restart
 
 def test_a_snapshot_gives_back_exactly_what_was_pending() -> None:
     outbox, restored = VectorOutbox(TTL), VectorOutbox(TTL)
-    outbox.put(frame("s-1").with_columns(pl.lit(0.1 + 0.2).alias(FEATURES[3])))
+    outbox.put(vectors("s-1", first=0.1 + 0.2))
 
     restored.restore(outbox.snapshot())
 
@@ -178,22 +180,22 @@ def test_a_snapshot_of_other_features_is_used_as_far_as_it_goes(link: Link, stor
 
     outbox.restore(_stored(frame("s-1").with_columns(pl.lit(1.0).alias("given_up"))))
     outbox.restore(_stored(frame("s-2").drop(FEATURES[5])))
-    outbox.put(frame("s-3"))
+    outbox.put(vectors("s-3"))
     outbox.write_to(link)
 
     assert sorted(store.keys()) == ["session:s-1", "session:s-3"]
     assert not store.hexists("session:s-1", "given_up")
 
 
-def _stored(vectors: pl.DataFrame) -> bytes:
-    outbox = VectorOutbox(TTL)
-    outbox.put(vectors)
-    return outbox.snapshot()
+def _stored(rows: pl.DataFrame) -> bytes:
+    stored = io.BytesIO()
+    rows.write_ipc(stored)
+    return stored.getvalue()
 
 
 def test_vectors_that_come_while_others_are_written_are_kept(link: Link, store: Client) -> None:
     outbox = VectorOutbox(TTL)
-    outbox.put(frame("s-1"))
+    outbox.put(vectors("s-1"))
 
     class Slow(Link):
         """Lets a vector and a snapshot in before the replies."""
@@ -202,7 +204,7 @@ def test_vectors_that_come_while_others_are_written_are_kept(link: Link, store: 
             """Have no connection of its own."""
 
         def send(self, packed: list[bytes], replies: int) -> list[object]:
-            outbox.put(frame("s-1", first=5.0))
+            outbox.put(vectors("s-1", first=5.0))
             outbox.snapshot()
             return link.send(packed, replies)
 
@@ -217,10 +219,9 @@ def test_in_a_long_outage_no_more_waits_than_the_sessions_of_one_ttl() -> None:
     outbox = VectorOutbox(ttl_seconds=60)
 
     for second in range(300):
-        outbox.put(frame("always", f"s-{second}", first=float(second), at_ms=A_MINUTE_MS + 1_000 * second))
+        outbox.put(vectors("always", f"s-{second}", first=float(second), at_ms=A_MINUTE_MS + 1_000 * second))
 
     waiting = outbox._merge()
-    assert len(outbox._pending) == 1
     assert waiting["session_id"].to_list() == [*(f"s-{second}" for second in range(239, 299)), "always", "s-299"]
     assert waiting.filter(session_id="always")[FEATURES[0]].to_list() == [299.0]
 
@@ -229,6 +230,7 @@ def test_few_frames_wait_however_many_batches_come_without_a_snapshot() -> None:
     outbox = VectorOutbox(TTL)
 
     for number in range(1_000):
-        outbox.put(frame(f"s-{number % 7}"))
+        outbox.put(vectors(f"s-{number % 7}"))
 
-    assert sum(vectors.height for vectors in outbox._pending) < 100
+    assert len(outbox._new) < 100
+    assert outbox._merged.height <= 7
