@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 from model.artifacts import Artifact, ArtifactError, ArtifactShelf
+from model.evaluators import Evaluator
 from model.reasons import Reasons
 from model.scorer import Scorer
 from observability import metrics
@@ -28,10 +29,12 @@ class Models:
 
     Args:
         shelf: Where the artifacts are.
+        evaluator: What to add up their trees with.
     """
 
-    def __init__(self, shelf: ArtifactShelf) -> None:
+    def __init__(self, shelf: ArtifactShelf, evaluator: Evaluator = "onnxruntime") -> None:
         self._shelf = shelf
+        self._evaluator: Evaluator = evaluator
         self._open: dict[str, OpenModel] = {}
         self._deployed = ""
         self._refused_until = 0.0
@@ -44,7 +47,12 @@ class Models:
         """
         if model_id not in self._open:
             artifact = self._shelf.load(model_id)
-            self._open[model_id] = OpenModel(artifact, Scorer(artifact), Reasons(artifact))
+            scorer = Scorer(artifact, self._evaluator)
+            if scorer.evaluator != self._evaluator:
+                logger.warning(
+                    "model %s: %s gives other bits than scikit-learn, which is used", model_id, self._evaluator
+                )
+            self._open[model_id] = OpenModel(artifact, scorer, Reasons(artifact))
         return self._open[model_id]
 
     def deployed(self) -> str:

@@ -40,7 +40,7 @@ class Service:
         self.lane = Lane(settings, self.readiness)
         self.writers = Writers(settings.schema_registry_url, self.readiness)
         self.redis_writer = RedisWriter(settings.redis_url, settings.flush_interval_ms, self.readiness)
-        self.models = Models(ArtifactShelf(settings.model_dir))
+        self.models = Models(ArtifactShelf(settings.model_dir), settings.evaluator)
         self.has_snapshots = False
         """Whether the engine has asked for a snapshot: it runs with a recovery store."""
         self._health = HealthServer(metrics.REGISTRY, self.readiness, settings.metrics_host, settings.metrics_port)

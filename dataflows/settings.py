@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
+from model.evaluators import Evaluator
+
 StartFrom = Literal["", "beginning", "committed"]
 Enrichment = Literal["redis", "none"]
 LogFormat = Literal["console", "json"]
@@ -33,6 +35,7 @@ class Settings:
     redis_url: str = field(repr=False)
     enrichment: Enrichment
     model_dir: Path
+    evaluator: Evaluator
     review_above: float
     block_above: float
     lateness_seconds: int
@@ -78,6 +81,7 @@ class Settings:
             redis_url=read.url("REDIS_URL", ("redis", "rediss", "unix"), "redis://127.0.0.1:6379/0"),
             enrichment=read.one_of("ENRICHMENT", get_args(Enrichment), "redis"),
             model_dir=Path(read.text("MODEL_DIR", "model/artifacts")),
+            evaluator=read.one_of("EVALUATOR", get_args(Evaluator), "onnxruntime"),
             review_above=read.number("REVIEW_ABOVE", 0.8, 0, 1),
             block_above=read.number("BLOCK_ABOVE", 0.95, 0, 1),
             lateness_seconds=read.integer("LATENESS_SECONDS", 3600, 0, 7 * 86_400),

@@ -124,8 +124,7 @@ def _those(events: pl.DataFrame, wanted: NDArray[np.bool_]) -> pl.DataFrame:
 def _key_mismatches(keys: list[bytes | None], events: pl.DataFrame) -> int:
     """Count the valid events whose Kafka key is not their session id: they may be in a foreign partition."""
     of_events = pl.Series("key", keys, dtype=pl.Binary)[events["row"]]
-    same = of_events.eq_missing(events["session_id"].cast(pl.Binary))
-    return int((~same).sum())
+    return int((of_events != events["session_id"].cast(pl.Binary)).sum()) + of_events.null_count()
 
 
 def _dead_letter(raw: RawBatch, reject: Reject) -> DeadLetter:

@@ -6,10 +6,10 @@ It must never guess: a vector that is not 24 finite numbers is an error of ours,
 from typing import NamedTuple
 
 import numpy as np
-import sklearn
 from numpy.typing import NDArray
 
 from model.artifacts import Artifact
+from model.evaluators import Evaluator, agree, in_onnxruntime, in_sklearn
 
 
 class ScorerError(ValueError):
@@ -30,12 +30,21 @@ class Scorer:
 
     Args:
         artifact: As `ArtifactShelf.load` checked it.
+        evaluator: What to add up the trees with. If it does not give scikit-learn's bits for this model on this
+            machine, scikit-learn does it: see the attribute.
+
+    Attributes:
+        model_id: The model's name.
+        evaluator: What adds up the trees.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, evaluator: Evaluator = "onnxruntime") -> None:
         self.model_id = artifact.model_id
+        self.evaluator: Evaluator = "sklearn"
+        self._evaluate = in_sklearn(artifact.model)
+        if evaluator == "onnxruntime" and agree(artifact.model, fast := in_onnxruntime(artifact.model)):
+            self.evaluator, self._evaluate = "onnxruntime", fast
         self._features = artifact.manifest.feature_names
-        self._model = artifact.model
         self._calibration = artifact.manifest.calibration
 
     def score(self, matrix: NDArray[np.float64]) -> Scores:
@@ -58,9 +67,7 @@ class Scorer:
         self._check(matrix)
         if not len(matrix):
             return np.empty(0)
-        with sklearn.config_context(assume_finite=True):
-            raw: NDArray[np.float64] = self._model.decision_function(matrix)
-        return raw
+        return self._evaluate(matrix)
 
     def _check(self, matrix: NDArray[np.float64]) -> None:
         if matrix.ndim != 2 or matrix.shape[1] != len(self._features):  # noqa: PLR2004 - rows and columns

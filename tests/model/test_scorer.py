@@ -1,10 +1,12 @@
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from features.session import FEATURES
 from model.calibration import Calibration, CalibrationError, fit_calibration
+from model.evaluators import Evaluator
 from model.scorer import Scorer, ScorerError
 from tests.model.builders import KNOTS, a_matrix, a_model, an_artifact
 
@@ -34,6 +36,23 @@ def test_a_row_scores_the_same_alone_and_in_any_batch(tmp_path: Path) -> None:
 
     assert [one.raw[0] for one in alone] == together.raw[::37].tolist()
     assert [one.score[0] for one in alone] == together.score[::37].tolist()
+
+
+@pytest.mark.parametrize("evaluator", get_args(Evaluator))
+def test_a_scorer_uses_the_evaluator_that_it_is_told(tmp_path: Path, evaluator: Evaluator) -> None:
+    scorer = Scorer(an_artifact(tmp_path), evaluator)
+
+    assert scorer.evaluator == evaluator
+    assert np.array_equal(scorer.raw(a_matrix(50)), a_model().decision_function(a_matrix(50)))
+
+
+def test_an_evaluator_that_gives_other_bits_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.scorer.in_onnxruntime", lambda _: lambda matrix: np.zeros(len(matrix)))
+
+    scorer = Scorer(an_artifact(tmp_path))
+
+    assert scorer.evaluator == "sklearn"
+    assert np.array_equal(scorer.raw(a_matrix(50)), a_model().decision_function(a_matrix(50)))
 
 
 def test_no_events_have_no_scores(tmp_path: Path) -> None:
