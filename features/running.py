@@ -134,7 +134,7 @@ class Running:
         begins = timestamp_ms - _one_earlier(latest, start, carried) > session_gap_ms
         segments = _cut(slot, new_session, begins)
         numbers = table.numbers[segments.slot]
-        numbers[~segments.goes_on] = table.neutral_numbers()
+        numbers[~segments.goes_on] = table.neutral
         running = cls(table, segments, begins, latest, numbers)
         running._leave("latest_ms", _Trace(running._carried("latest_ms", _LATEST), latest))
         return running

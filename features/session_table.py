@@ -1,7 +1,7 @@
 """What every live session of a partition carries from one batch to the next: a struct of arrays."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from features.snapshot import pack, pack_strings, unpack, unpack_strings
 
 _KIND = "session_table"
 _COLUMN = "column:"
+_MEMBERS, _SIZES = "members:", "sizes:"
 _MIN_CAPACITY = 1024
 
 
@@ -53,6 +54,8 @@ class SessionTable:
         """All columns of one number a session, (slots, columns); unsigned ones with the same bits."""
         self.place: dict[str, int] = {}
         """Where in `numbers` a column lies."""
+        self.neutral: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        """One row of `numbers` as a session without events has it."""
         self.slots: dict[str, int] = {}
         self._free: list[int] = []
         self._capacity = 0
@@ -87,6 +90,7 @@ class SessionTable:
             self.columns[name] = column
         else:
             self.place[name] = len(self.place)
+            self.neutral = np.append(self.neutral, carried.rows(1).view(np.int64))
             self._take_numbers(np.column_stack([self.numbers, column.view(np.int64)]))
 
     def _take_numbers(self, numbers: NDArray[np.int64]) -> None:
@@ -94,12 +98,6 @@ class SessionTable:
         self.numbers = numbers
         for name, place in self.place.items():
             self.columns[name] = numbers[:, place].view(self.layout[name].dtype)
-
-    def neutral_numbers(self) -> NDArray[np.int64]:
-        """Return one row of `numbers` as a session without events has it."""
-        return np.concatenate(
-            [np.empty(0, dtype=np.int64), *(self.layout[name].rows(1).view(np.int64) for name in self.place)]
-        )
 
     def slots_of(self, session_ids: Sequence[str]) -> NDArray[np.int64]:
         """Return each session's slot; a session not seen before gets a neutral one."""
@@ -122,7 +120,7 @@ class SessionTable:
         for name, carried in self.layout.items():
             if carried.width:
                 self.columns[name] = np.concatenate([self.columns[name], carried.rows(more)])
-        self._take_numbers(np.concatenate([self.numbers, np.tile(self.neutral_numbers(), (more, 1))]))
+        self._take_numbers(np.concatenate([self.numbers, np.tile(self.neutral, (more, 1))]))
         self._free.extend(range(self._capacity + more - 1, self._capacity - 1, -1))
         self._capacity += more
 
@@ -134,7 +132,7 @@ class SessionTable:
         """Forget these sessions."""
         slots = [self.slots.pop(session_id) for session_id in session_ids]
         self._id_bytes -= sum(map(_entry_bytes, session_ids, slots))
-        self.numbers[slots] = self.neutral_numbers()
+        self.numbers[slots] = self.neutral
         for name, carried in self.layout.items():
             if carried.width:
                 self.columns[name][slots] = carried.neutral
@@ -143,8 +141,14 @@ class SessionTable:
     def snapshot(self) -> bytes:
         """Write the live sessions as bytes."""
         session_ids, slots = self.live()
-        columns = {_COLUMN + name: column[slots] for name, column in self.columns.items()}
-        return pack(_KIND, columns | pack_strings(session_ids))
+        columns = pack_strings(session_ids)
+        numbers = self.numbers[slots]
+        for name, place in self.place.items():
+            columns[_COLUMN + name] = numbers[:, place].view(self.layout[name].dtype)
+        for name in self.columns.keys() - self.place.keys():
+            sets = self.columns[name][slots]
+            columns[_MEMBERS + name], columns[_SIZES + name] = sets[sets != 0], np.count_nonzero(sets, axis=1)
+        return pack(_KIND, columns)
 
     def restore(self, stored: bytes) -> tuple[str, ...]:
         """Take over the sessions of a snapshot; columns that nobody asks for any more are dropped.
@@ -156,7 +160,7 @@ class SessionTable:
         slots = self.slots_of(unpack_strings(columns))
         missing = []
         for name, carried in self.layout.items():
-            column = columns.get(_COLUMN + name)
+            column = _sets_of(columns, name, carried) if carried.width else columns.get(_COLUMN + name)
             if column is None or column.dtype != carried.dtype or column.shape[1:] != carried.rows(0).shape[1:]:
                 missing.append(name)
             else:
@@ -184,6 +188,18 @@ class SessionTable:
             empty = carried.rows(1)
             self.columns[name][slot] = np.frombuffer(row, carried.dtype, empty.size, at).reshape(empty.shape)[0]
             at += empty.nbytes
+
+
+def _sets_of(columns: Mapping[str, NDArray[Any]], name: str, carried: Carried) -> NDArray[Any] | None:
+    """Return a column of sets; 0.1.0 stored them with their empty places."""
+    size = columns.get(_SIZES + name)
+    if size is None:
+        return columns.get(_COLUMN + name)
+    if size.max(initial=0) > carried.width:
+        return None
+    sets = carried.rows(len(size))
+    sets[np.arange(carried.width) < size[:, None]] = columns[_MEMBERS + name]
+    return sets
 
 
 def _entry_bytes(session_id: str, slot: int) -> int:

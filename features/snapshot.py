@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 MAGIC = b"CSF1"
 _LENGTH_BYTES = 4
-_DTYPES = frozenset({"|b1", "|u1", "|i1", "<i4", "<u4", "<i8", "<u8", "<f8"})
+_DTYPES = frozenset({"|b1", "|u1", "|i1", "<u2", "<i4", "<u4", "<i8", "<u8", "<f8"})
+_WIDE, _NARROW = frozenset({"<i8", "<u8"}), ("|u1", "<u2", "<u4")
 
 
 class SnapshotError(ValueError):
@@ -37,21 +38,34 @@ def pack(kind: str, columns: Mapping[str, NDArray[Any]], scalars: Mapping[str, A
         columns: Arrays of any shape; little-endian integers, floats or booleans.
         scalars: JSON values that belong to the whole, such as a watermark.
     """
-    arrays = {name: np.ascontiguousarray(column) for name, column in columns.items()}
-    header = {
-        "kind": kind,
-        "columns": [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()],
-        "scalars": dict(scalars or {}),
-    }
+    described, bodies = [], []
+    for name, column in columns.items():
+        narrowed, base = _narrowed(column)
+        described.append([name, column.dtype.str, list(column.shape), narrowed.dtype.str, base])
+        bodies.append(narrowed.tobytes())
+    header = {"kind": kind, "columns": described, "scalars": dict(scalars or {})}
     head = json.dumps(header, separators=(",", ":")).encode()
-    return b"".join(
-        [
-            MAGIC,
-            len(head).to_bytes(_LENGTH_BYTES, "little"),
-            head,
-            *(array.tobytes() for array in arrays.values()),
-        ]
-    )
+    return b"".join([MAGIC, len(head).to_bytes(_LENGTH_BYTES, "little"), head, *bodies])
+
+
+def _narrowed(column: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """Return a column of wide integers as what it is above its smallest, in as few bytes a value as that takes.
+
+    The engine takes some 5 ms for each MB of a snapshot, on the thread that also reads: half the bytes, half the stall.
+    """
+    if column.dtype.str not in _WIDE or not column.size:
+        return column, 0
+    base, largest = int(column.min()), int(column.max())
+    narrow = next((dtype for dtype in _NARROW if largest - base <= np.iinfo(dtype).max), None)
+    return (column, 0) if narrow is None else ((column - column.dtype.type(base)).astype(narrow), base)
+
+
+def _widened(stored: NDArray[Any], dtype: str, base: int) -> NDArray[Any]:
+    """Undo `_narrowed`; the result is a copy."""
+    wide = stored.astype(dtype)
+    if base:
+        wide += wide.dtype.type(base)
+    return wide
 
 
 def unpack(kind: str, stored: bytes) -> Snapshot:
@@ -63,15 +77,17 @@ def unpack(kind: str, stored: bytes) -> Snapshot:
     header, body = _header(kind, stored)
     columns: dict[str, NDArray[Any]] = {}
     at = 0
-    for name, dtype, shape in header["columns"]:
-        if dtype not in _DTYPES:
+    for name, dtype, shape, *narrowed in header["columns"]:
+        stored_as, base = narrowed or (dtype, 0)  # 0.1.0 stored every column as it is
+        if not {dtype, stored_as} <= _DTYPES:
             msg = f"snapshot of {kind}: column {name} has dtype {dtype!r}, expected one of {sorted(_DTYPES)}"
             raise SnapshotError(msg)
-        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+        size = int(np.prod(shape, dtype=np.int64)) * np.dtype(stored_as).itemsize
         if at + size > len(body):
             msg = f"snapshot of {kind}: column {name} needs {size} bytes, {len(body) - at} are left"
             raise SnapshotError(msg)
-        columns[name] = np.frombuffer(body[at : at + size], dtype=dtype).reshape(shape).copy()
+        stored_column = np.frombuffer(body[at : at + size], dtype=stored_as).reshape(shape)
+        columns[name] = _widened(stored_column, dtype, base)
         at += size
     return Snapshot(columns, header["scalars"])
 
