@@ -6,6 +6,7 @@ An item is always a batch of one partition, never an event: the engine's cost is
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -32,7 +33,7 @@ class Configuration:
     @property
     def id(self) -> str:
         """A name for exactly this configuration."""
-        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
+        return _id_of(self)
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -43,6 +44,12 @@ class Configuration:
         """Read what `as_json` gave."""
         levels = tuple(Level(**level) for level in value["levels"])
         return cls(value["model_id"], value["feature_set_id"], levels, value["enrichment"])
+
+
+@lru_cache(maxsize=64)
+def _id_of(configuration: Configuration) -> str:
+    """Return the name; every flag carries it, and it costs as much as the rest of a flag."""
+    return hashlib.sha256(json.dumps(configuration.as_json(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)

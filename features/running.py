@@ -228,10 +228,8 @@ class Running:
         segment = int(self.segments.of_row[row])
         start = int(self.segments.start[segment])
         if self.begins[row]:
-            values = {name: carried.rows(1)[0] for name, carried in self.table.layout.items()}
-        else:
-            values = {name: trace.at(row, segment, start) for name, trace in self._traces.items()}
-        return self.table.row_bytes(values)
+            return self.table.neutral_row
+        return self.table.row_bytes({name: trace.at(row, segment, start) for name, trace in self._traces.items()})
 
     def after(self, name: str) -> NDArray[Any]:
         """Return a column that this batch has already computed, after each row."""

@@ -56,6 +56,8 @@ class SessionTable:
         """Where in `numbers` a column lies."""
         self.neutral: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         """One row of `numbers` as a session without events has it."""
+        self.neutral_row = b""
+        """The same, sets and all, as `row_bytes` writes it."""
         self.slots: dict[str, int] = {}
         self._free: list[int] = []
         self._capacity = 0
@@ -79,6 +81,7 @@ class SessionTable:
         if name not in self.layout:
             self.layout[name] = carried
             self._add(name, carried)
+            self.neutral_row = self.row_bytes({name: each.rows(1)[0] for name, each in self.layout.items()})
         if self.layout[name] != carried:
             msg = f"state column {name}: it holds {self.layout[name]}, a feature asked for {carried}"
             raise StateError(msg)
