@@ -79,7 +79,10 @@ class LetterTopic:
         self._said = error.str()
 
     def _fail(self, what: str, error: KafkaError) -> NoReturn:
-        self._consumer.poll(0)  # hears what the connection had to say, such as a refused password
+        heard = self._consumer.poll(0)  # what the connection had to say, such as a refused password
+        reason = heard.error() if heard is not None else None
+        if reason is not None and error.code() == KafkaError._TIMED_OUT:  # noqa: SLF001 - librdkafka's own name
+            self._said = reason.str()
         msg = f"Kafka at {self._settings.kafka_bootstrap_servers}: {what}: {self._said or error.str()}"
         raise LetterTopicError(msg) from None
 

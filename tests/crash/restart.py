@@ -1,20 +1,22 @@
 """`python -m tests.crash.restart`: what snapshots cost, and how soon the service is back with many live sessions.
 
-Two measurements, one JSON line each. `snapshot_stall` runs the flow's own steps on the engine with a recovery store,
-and times how long reading stands still at a snapshot. `restart` kills the real service on a real Kafka with its
-sessions live, starts it again and waits for its first output. Figures are printed, never asserted here.
+Two measurements, one JSON line each, which is also kept for RELIABILITY.md. `snapshot_stall` runs the flow's own steps
+on the engine with a recovery store, and times how long reading stands still at a snapshot. `restart` kills the real
+service on a real Kafka with its sessions live, starts it again and waits for its first output. A store that is too
+large for its state ends the command with 1; times depend on the machine and are only judged in words.
 """
 
 import argparse
 import json
 import os
+import platform
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,22 @@ from dataflows.service import Service
 from infra.embedded import EmbeddedRedis
 from infra.real_kafka import RealKafka
 from model.artifacts import ArtifactShelf
+from observability import metrics
 from tests.builders import A_MINUTE_MS, an_event, framed
 from tests.crash.flagging_model import save_flagging_model
 from tests.crash.flow_process import make_store
 from tests.dataflows.running_flow import raw_batch, settings_for
-from tests.dataflows.test_process import RunningService
+from tests.service import RunningService
 
 BATCH = 5_000
 PARTITIONS = 4
 SNAPSHOTS = 5
+RESTART_SESSIONS = 100_000
+FOLDER = Path("var/crash/restart")
+"""Where figures are kept, a file each, for `python -m tests.crash --report`."""
+MOST_STORE_TO_STATE = 2.5
+"""How large a recovery store may be beside the live state: the session tables in memory, without the other state."""
+MOST_FIRST_OUTPUT_SECONDS = 10.0
 
 
 def sessions_of(count: int, first: int = 0) -> Iterator[tuple[str, bytes]]:
@@ -95,17 +104,19 @@ def snapshot_stall(sessions: int, model_dir: Path, model_id: str) -> dict[str, A
     outputs: list[Any] = []
     ends = Ends(_PacedSource(batches, stalls), *(TestingSink(outputs) for _ in range(4)))
     with tempfile.TemporaryDirectory() as folder:
-        init_db_dir(Path(folder), 1)
+        init_db_dir(Path(folder), 1)  # type: ignore[no-untyped-call]
         flow = build(Service(settings_for(model_dir)), ends)
-        run_main(flow, epoch_interval=timedelta(0), recovery_config=RecoveryConfig(folder))
+        store = RecoveryConfig(folder)  # type: ignore[no-untyped-call]
+        run_main(flow, epoch_interval=timedelta(0), recovery_config=store)  # type: ignore[no-untyped-call]
         store_bytes = _size_of(Path(folder))
+        state_bytes = sum(sample.value for gauge in metrics.STATE_BYTES.collect() for sample in gauge.samples)
     full = stalls[-SNAPSHOTS:]
     return {
         "measurement": "snapshot_stall",
         "sessions": sessions,
         "stall_ms_median": round(sorted(full)[len(full) // 2] * 1000, 1),
         "stall_ms_max": round(max(full) * 1000, 1),
-        "store_bytes": store_bytes,
+        **_sizes(store_bytes, state_bytes),
     }
 
 
@@ -127,7 +138,7 @@ def restart(sessions: int, model_dir: Path) -> dict[str, Any]:
         begun = time.time()
         service.wait_for(lambda: sum(service.samples("fraud_snapshot_timestamp_seconds").values()) > begun + 1)
         state_bytes = sum(service.samples("fraud_state_bytes").values())
-        service.stop(signal.SIGKILL)
+        assert service.stop(signal.SIGKILL) == -signal.SIGKILL
         store_bytes = _size_of(store)
         produce(kafka.bootstrap_servers, sessions_of(100, sessions))
         started = time.monotonic()
@@ -141,9 +152,18 @@ def restart(sessions: int, model_dir: Path) -> dict[str, Any]:
         "measurement": "restart",
         "sessions": sessions,
         "first_output_seconds": round(seconds, 2),
-        "state_bytes": int(state_bytes),
+        "first_output_within_10_s": "ok" if seconds <= MOST_FIRST_OUTPUT_SECONDS else "not ok",
+        **_sizes(store_bytes, state_bytes),
+    }
+
+
+def _sizes(store_bytes: int, state_bytes: float) -> dict[str, Any]:
+    ratio = store_bytes / state_bytes
+    return {
         "store_bytes": store_bytes,
-        "store_to_state": round(store_bytes / state_bytes, 2),
+        "state_bytes": int(state_bytes),
+        "store_to_state": round(ratio, 2),
+        "ok": ratio <= MOST_STORE_TO_STATE,
     }
 
 
@@ -161,27 +181,38 @@ def _size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def main() -> int:
-    """Run both, and print a line each."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run both, and print and keep a line each; return 1 if a store is too large for its state."""
     parser = argparse.ArgumentParser(prog="python -m tests.crash.restart", description=__doc__)
     parser.add_argument("--sessions", type=int, nargs="+", default=[10_000, 100_000, 500_000])
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         model_dir = save_flagging_model(Path(folder))
         model_id = ArtifactShelf(model_dir).current()
-        for sessions in given.sessions:
-            _say(snapshot_stall(sessions, model_dir, model_id))
+        measured = [note(snapshot_stall(sessions, model_dir, model_id), FOLDER) for sessions in given.sessions]
         unavailable = RealKafka.available()
         if unavailable:
-            sys.stderr.write(f"restart: skipped, {unavailable}\n")
+            sys.stderr.write(f"restart: SKIPPED, nothing was killed and restarted: {unavailable}\n")
         else:
-            _say(restart(100_000, model_dir))
-    return 0
+            measured.append(note(restart(RESTART_SESSIONS, model_dir), FOLDER))
+    return 0 if all(measured) else 1
 
 
-def _say(figures: dict[str, Any]) -> None:
+def note(figures: dict[str, Any], folder: Path) -> bool:
+    """Print figures and keep them in a folder; say whether the store was small enough, and in a line if it was not."""
+    at = datetime.now(UTC)
     sys.stdout.write(json.dumps(figures) + "\n")
     sys.stdout.flush()
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{figures['measurement']}-{figures['sessions']}-{at:%Y%m%dT%H%M%S}.json"
+    file.write_text(json.dumps({**figures, "at": at.isoformat(timespec="seconds"), "machine": machine}) + "\n")
+    if not figures["ok"]:
+        sys.stderr.write(
+            f"restart: BROKEN: the recovery store of {figures['sessions']} live sessions is "
+            f"{figures['store_to_state']} times the live state, expected at most {MOST_STORE_TO_STATE}\n"
+        )
+    return bool(figures["ok"])
 
 
 if __name__ == "__main__":

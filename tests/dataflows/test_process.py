@@ -13,9 +13,7 @@ from infra.embedded import EmbeddedKafka, EmbeddedRedis
 from model.artifacts import ArtifactShelf
 from model.scorer import Scorer
 from schemas import catalogue
-from tests.service import BAD, PARTITIONS, Expected, RunningService, Setting, counts_in, stream, vectors_in
-
-__all__ = ["Expected", "RunningService", "Setting", "counts_in", "stream", "vectors_in"]
+from tests.service import BAD, PARTITIONS, Expected, Setting, counts_in, stream, vectors_in
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from infra.server_process import free_port
 from model.artifacts import ArtifactShelf
 from model.scorer import Scorer
 from schemas import catalogue
-from tests.dataflows.test_process import Expected, RunningService, Setting, counts_in, stream, vectors_in
+from tests.service import Expected, RunningService, Setting, counts_in, stream, vectors_in
 
 ENDS = ("scored", "dead", "late", "duplicate")
 
