@@ -1,7 +1,7 @@
 # Everything a person or CI does here; `make` alone lists it. Works with Python 3.11 or 3.12 and make, nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lock fmt lint types imports test test-integration check crash-test train evaluate run topics diagram clean
+.PHONY: help setup lock fmt lint types imports test test-integration check crash-test bench train evaluate run topics diagram clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -53,6 +53,9 @@ check: lint types imports test ## What CI runs
 
 crash-test: setup ## Kill it under load, break what it depends on, and compare with the oracle: make crash-test [SHORT=1] [LONG=1] [SEED=7]
 	$(PY) -m tests.crash $(if $(SHORT),--short) $(if $(LONG),--long) $(if $(SEED),--seed $(SEED))
+
+bench: setup ## Measure rates, delays and costs on a real Kafka and Redis, results checked: make bench [SHORT=1]
+	$(PY) -m tests.bench $(if $(SHORT),--short)
 
 train: setup ## Train a model on simulated sessions and make it the current one
 	$(PY) -m model.train
