@@ -184,7 +184,7 @@ def _keys_of(items: Sequence[Keyed]) -> list[str]:
     keys: dict[str, None] = {}
     for question in QUESTIONS:
         for _, admitted in items:
-            names = admitted.events[question.of].unique().to_list()
+            names = dict.fromkeys(admitted.events[question.of].to_list())
             keys |= dict.fromkeys(question.key.format(name) for name in names if name)
     return list(keys)
 
@@ -195,12 +195,12 @@ def with_answers(events: pl.DataFrame, answers: dict[str, bytes | None]) -> pl.D
         neutral = [pl.Series(question.column, [question.absent] * events.height) for question in QUESTIONS]
         return events.hstack([*neutral, pl.Series("account_locked", np.zeros(events.height))])
     columns = {question.column: _answer_column(events, question, answers) for question in QUESTIONS}
-    locked = columns["account_status"].is_in(sorted(_LOCKED)).cast(pl.Float64).alias("account_locked")
-    return events.hstack([*columns.values(), locked])
+    locked = [float(status in _LOCKED) for status in columns["account_status"].to_list()]
+    return events.hstack([*columns.values(), pl.Series("account_locked", locked, dtype=pl.Float64)])
 
 
 def _answer_column(events: pl.DataFrame, question: Question, answers: dict[str, bytes | None]) -> pl.Series:
-    names = events[question.of]
-    read = {name: question.read(answers.get(question.key.format(name))) for name in names.unique().to_list()}
+    names = events[question.of].to_list()
+    read = {name: question.read(answers.get(question.key.format(name))) for name in dict.fromkeys(names)}
     dtype = pl.String if isinstance(question.absent, str) else pl.Float64
-    return pl.Series(question.column, [read[name] for name in names.to_list()], dtype=dtype)
+    return pl.Series(question.column, [read[name] for name in names], dtype=dtype)
