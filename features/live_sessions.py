@@ -112,16 +112,15 @@ class LiveSessions:
 
         running = Running.over(self._table, slots, grouped.timestamp_ms, SESSION_GAP_MS)
         matrix = matrix_of(session_features(grouped, running))
-        first_offset = running.first("first_offset", grouped.offset)
-        partial = running.first("partial", np.zeros(len(slots), dtype=np.int64))
+        firsts = running.firsts(first_offset=grouped.offset, partial=np.zeros(len(slots), dtype=np.int64))
         first_ms = running.after("first_ms")
-        newest = order[np.flatnonzero(np.diff(slots, append=-1))]
+        newest = order[running.segments.last_row]
         return SessionRows(
             session_ids=session_ids,
             matrix=matrix[grouped_at],
             first_ms=first_ms[grouped_at],
-            first_offset=first_offset[grouped_at],
-            partial=partial[grouped_at] != 0,
+            first_offset=firsts["first_offset"][grouped_at],
+            partial=firsts["partial"][grouped_at] != 0,
             newest=np.sort(newest),
             freed=[],
             _running=running,

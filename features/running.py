@@ -49,6 +49,8 @@ class Segments:
     """Whether the segment goes on with an instance that the table holds; otherwise it begins one."""
     closing: NDArray[np.intp]
     """The last segment of each session; what it leaves goes back to the table."""
+    closing_slot: NDArray[np.int64]
+    """The session of each closing segment."""
     last_row: NDArray[np.intp]
     """The last row of each closing segment."""
 
@@ -98,7 +100,7 @@ class Running:
     latest_ms: NDArray[np.int64]
     """The largest timestamp of the instance, after each row."""
     _numbers: NDArray[np.int64]
-    """What each segment starts from: the table's numbers of its session, or neutral ones."""
+    """What each segment starts from, (columns, segments): the table's numbers of its session, or neutral ones."""
     _traces: dict[str, _Trace | _SetTrace] = field(default_factory=dict)
 
     @classmethod
@@ -127,7 +129,7 @@ class Running:
                 f"event times must lie from 0 to {_LATEST_TIME_MS} ms, got {timestamp_ms.min()} to {timestamp_ms.max()}"
             )
             raise StateError(msg)
-        new_session = np.diff(slot, prepend=-1) != 0
+        new_session = _changes(slot)
         start, of_row = np.flatnonzero(new_session), np.cumsum(new_session) - 1
         carried = table.column("latest_ms", _LATEST)[slot[start]]
         latest = _running_max(timestamp_ms, start, of_row, carried)
@@ -135,13 +137,14 @@ class Running:
         segments = _cut(slot, new_session, begins)
         numbers = table.numbers[segments.slot]
         numbers[~segments.goes_on] = table.neutral
-        running = cls(table, segments, begins, latest, numbers)
-        running._leave("latest_ms", _Trace(running._carried("latest_ms", _LATEST), latest))
+        running = cls(table, segments, begins, latest, numbers.T)
+        running._leave(["latest_ms"], running._carried(_LATEST, ["latest_ms"]), latest[None])
         return running
 
     def since_latest_ms(self, at_most: int) -> NDArray[np.int64]:
         """Return how far each row moved its instance's largest timestamp: 0 where it began it, or was an older row."""
-        before = self._before("latest_ms")
+        latest = self._column("latest_ms")
+        before = _one_earlier(latest.after, self.segments.start, latest.before)
         return np.where(self.begins, 0, np.minimum(self.latest_ms - before, at_most))
 
     def sums(self, **values: ArrayLike) -> dict[str, NDArray[np.int64]]:
@@ -150,65 +153,60 @@ class Running:
         Args:
             values: One value a row, or one for all rows, by the name of the column.
         """
-        names, start = list(values), self.segments.start
-        carried = np.array([self._carried(name, Carried("<i8")) for name in names])
+        names = list(values)
+        carried = self._carried(Carried("<i8"), names)
         added = np.empty((len(names), len(self.begins)), dtype=np.int64)
         for column, value in zip(added, values.values(), strict=True):
             column[:] = value
-        total = np.cumsum(added, axis=1)
-        after = total + (carried - total[:, start] + added[:, start])[:, self.segments.of_row]
-        self._traces.update({name: _Trace(*columns) for name, *columns in zip(names, carried, after, strict=True)})
-        places = [self.table.place[name] for name in names]
-        slots = self.segments.slot[self.segments.closing]
-        self.table.numbers[slots[:, None], places] = after[:, self.segments.last_row].T
-        return dict(zip(names, after, strict=True))
+        return self._leave(names, carried, self._running_sum(added, carried))
 
     def max(self, name: str, values: NDArray[np.int64], neutral: int = 0) -> NDArray[np.int64]:
         """Keep the largest, at least the neutral value. Everything lies within +-2**42."""
-        carried = self._carried(name, Carried("<i8", neutral))
-        after = _running_max(values, self.segments.start, self.segments.of_row, carried)
-        return self._leave(name, _Trace(carried, after))
+        carried = self._carried(Carried("<i8", neutral), [name])
+        after = _running_max(values, self.segments.start, self.segments.of_row, carried[0])
+        return self._leave([name], carried, after[None])[name]
 
     def min(self, name: str, values: NDArray[np.int64], neutral: int) -> NDArray[np.int64]:
         """Keep the smallest, at most the neutral value. Everything lies within +-2**42."""
-        carried = self._carried(name, Carried("<i8", neutral))
-        after = -_running_max(-values, self.segments.start, self.segments.of_row, -carried)
-        return self._leave(name, _Trace(carried, after))
+        carried = self._carried(Carried("<i8", neutral), [name])
+        after = -_running_max(-values, self.segments.start, self.segments.of_row, -carried[0])
+        return self._leave([name], carried, after[None])[name]
 
-    def first(self, name: str, values: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Keep the value of the instance's first row."""
-        carried = self._carried(name, Carried("<i8"))
-        kept = np.where(self.segments.goes_on, carried, values[self.segments.start])
-        return self._leave(name, _Trace(carried, kept[self.segments.of_row]))
+    def firsts(self, **values: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """Keep the values of the instance's first row, by the name of the column."""
+        names = list(values)
+        carried = self._carried(Carried("<i8"), names)
+        at_start = np.array([value[self.segments.start] for value in values.values()])
+        kept = np.where(self.segments.goes_on, carried, at_start)
+        return self._leave(names, carried, kept[:, self.segments.of_row])
 
-    def previous(self, name: str, codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    def previous(self, **codes: NDArray[np.uint64]) -> dict[str, NDArray[np.uint64]]:
         """Return the last known code *before* each row, 0 where there is none. A code of 0 is not known."""
-        carried = self._carried(name, Carried("<u8"))
-        known_at = np.maximum.accumulate(np.where(codes != 0, np.arange(len(codes)), -1))
+        names, given = list(codes), np.array(list(codes.values()))
+        carried = self._carried(Carried("<u8"), names)
+        known_at = np.maximum.accumulate(np.where(given != 0, np.arange(given.shape[1]), -1), axis=1)
         in_segment = known_at >= self.segments.start[self.segments.of_row]
-        after = np.where(in_segment, codes[known_at], carried[self.segments.of_row])
-        self._leave(name, _Trace(carried, after))
-        return self._before(name)
+        known = given[np.arange(len(names))[:, None], known_at]
+        after = np.where(in_segment, known, carried[:, self.segments.of_row])
+        self._leave(names, carried, after)
+        return dict(zip(names, _one_earlier(after, self.segments.start, carried), strict=True))
 
     def distinct(self, name: str, codes: NDArray[np.uint64], at_most: int) -> NDArray[np.int64]:
         """Count the different codes, up to `at_most`: then the set is full, and later ones are not remembered.
 
         Codes are told apart by their low 32 bits, which halves the largest column of the table.
         """
-        carried = self._carried(name, Carried("<u4", width=at_most))
+        carried = self._carried_sets(name, at_most)
         code = np.maximum(codes.astype(np.uint32), 1)
         size = np.count_nonzero(carried, axis=1)
         row, segment, place = self._new_members(code, carried, size)
         sets = carried.copy()
         sets[segment, place] = code[row]
-        added = np.zeros(len(code), dtype=np.bool_)
-        added[row] = True
-        self._traces[name] = _SetTrace(carried, code, added)
-        self._put_back(name, sets[self.segments.closing])
-        total = np.cumsum(added)
-        start = self.segments.start
-        counted: NDArray[np.int64] = total + (size - (total[start] - added[start]))[self.segments.of_row]
-        return counted
+        added = np.zeros(len(code), dtype=np.int64)
+        added[row] = 1
+        self._traces[name] = _SetTrace(carried, code, added != 0)
+        self.table.columns[name][self.segments.closing_slot] = sets[self.segments.closing]
+        return self._running_sum(added, size)
 
     def _new_members(
         self, code: NDArray[np.uint32], sets: NDArray[np.uint32], size: NDArray[np.intp]
@@ -242,31 +240,47 @@ class Running:
             raise StateError(msg)
         return trace
 
-    def _carried(self, name: str, carried: Carried) -> NDArray[Any]:
-        """Return what each segment starts from."""
+    def _declare(self, name: str, carried: Carried) -> NDArray[Any]:
         if name in self._traces:
             msg = f"state column {name}: two features of one batch carry under this name"
             raise StateError(msg)
-        column = self.table.column(name, carried)
-        if not carried.width and self.table.place[name] < self._numbers.shape[1]:
-            return self._numbers[:, self.table.place[name]].view(carried.dtype)
-        values = column[self.segments.slot]
-        values[~self.segments.goes_on] = carried.neutral
-        return values
+        return self.table.column(name, carried)
 
-    def _before(self, name: str) -> NDArray[Any]:
-        """Return a column's value just before each row."""
-        trace = self._column(name)
-        return _one_earlier(trace.after, self.segments.start, trace.before)
+    def _carried(self, carried: Carried, names: list[str]) -> NDArray[Any]:
+        """Return what each segment starts from: (names, segments)."""
+        for name in names:
+            self._declare(name, carried)
+        places = [self.table.place[name] for name in names]
+        if max(places) < len(self._numbers):
+            return self._numbers[places].view(carried.dtype)
+        return np.full((len(names), len(self.segments.slot)), carried.neutral, dtype=carried.dtype)  # new to everybody
 
-    def _leave(self, name: str, trace: _Trace) -> NDArray[Any]:
-        """Write the last value of each session back to the table, and keep the column for `state_before`."""
-        self._traces[name] = trace
-        self._put_back(name, trace.after[self.segments.last_row])
-        return trace.after
+    def _carried_sets(self, name: str, width: int) -> NDArray[np.uint32]:
+        sets: NDArray[np.uint32] = self._declare(name, Carried("<u4", width=width))[self.segments.slot]
+        sets[~self.segments.goes_on] = 0
+        return sets
 
-    def _put_back(self, name: str, values: NDArray[Any]) -> None:
-        self.table.columns[name][self.segments.slot[self.segments.closing]] = values
+    def _running_sum(self, added: NDArray[np.int64], carried: NDArray[Any]) -> NDArray[np.int64]:
+        """Do the sum that the module's picture shows, along the last axis."""
+        total, start = np.cumsum(added, axis=-1), self.segments.start
+        before = carried - total[..., start] + added[..., start]
+        summed: NDArray[np.int64] = total + before[..., self.segments.of_row]
+        return summed
+
+    def _leave(self, names: list[str], before: NDArray[Any], after: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Write the last values of each session back to the table, and keep the columns for `state_before`."""
+        self._traces.update({name: _Trace(*columns) for name, *columns in zip(names, before, after, strict=True)})
+        places = [self.table.place[name] for name in names]
+        last = after[:, self.segments.last_row].view(np.int64)
+        self.table.numbers[self.segments.closing_slot[:, None], places] = last.T
+        return dict(zip(names, after, strict=True))
+
+
+def _changes(slot: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say where a value differs from the one before; the first one does."""
+    changes = np.ones(len(slot), dtype=np.bool_)
+    np.not_equal(slot[1:], slot[:-1], out=changes[1:])
+    return changes
 
 
 def _cut(slot: NDArray[np.int64], new_session: NDArray[np.bool_], begins: NDArray[np.bool_]) -> Segments:
@@ -274,22 +288,24 @@ def _cut(slot: NDArray[np.int64], new_session: NDArray[np.bool_], begins: NDArra
     new_segment = new_session | begins
     start = np.flatnonzero(new_segment)
     slot_of_segment = slot[start]
-    closing = np.flatnonzero(np.diff(slot_of_segment, append=-1))
+    last_row = np.append(start[1:], len(slot)) - 1
+    closing = np.append(np.flatnonzero(_changes(slot_of_segment))[1:], len(start))[: len(start)] - 1
     return Segments(
         start=start,
         of_row=np.cumsum(new_segment) - 1,
         slot=slot_of_segment,
         goes_on=~begins[start],
         closing=closing,
-        last_row=np.append(start[1:], len(slot))[closing] - 1,
+        closing_slot=slot_of_segment[closing],
+        last_row=last_row[closing],
     )
 
 
 def _one_earlier(after: NDArray[Any], start: NDArray[np.intp], before: NDArray[Any]) -> NDArray[Any]:
-    """Move a column down by one row: inside a segment the row before, at its start what the segment started from."""
+    """Move columns down by one row: inside a segment the row before, at its start what the segment started from."""
     earlier = np.empty_like(after)
-    earlier[1:] = after[:-1]
-    earlier[start] = before
+    earlier[..., 1:] = after[..., :-1]
+    earlier[..., start] = before
     return earlier
 
 

@@ -37,6 +37,7 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
     Returns:
         One array an entry of the catalogue, one number an event, in the batch's order.
     """
+    previous = so_far.previous(page=events.page, ip=events.ip, device=events.device)
     gap_ms = so_far.since_latest_ms(at_most=MAX_GAP_MS)
     sums = so_far.sums(
         events=1,
@@ -49,13 +50,13 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         gap_ms=gap_ms,
         gap_ms_squared=gap_ms * gap_ms,
         latency_ms=events.latency_ms,
-        repeated_pages=events.page == so_far.previous("page", events.page),
-        ip_changes=_changed(events.ip, so_far.previous("ip", events.ip)),
-        device_changes=_changed(events.device, so_far.previous("device", events.device)),
+        repeated_pages=events.page == previous["page"],
+        ip_changes=_changed(events.ip, previous["ip"]),
+        device_changes=_changed(events.device, previous["device"]),
     )
     count = sums["events"]
 
-    first_ms = so_far.first("first_ms", events.timestamp_ms)
+    first_ms = so_far.firsts(first_ms=events.timestamp_ms)["first_ms"]
     duration = (so_far.latest_ms - first_ms) / 1000
 
     gaps = np.maximum(count - 1, 1)
