@@ -3,13 +3,13 @@
 The group joins nothing: partitions are assigned by us, and its committed offsets are the ledger.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from dataflows.connectors.committed import committed
 from dataflows.connectors.kafka_sink import MAX_MESSAGE_BYTES
 from dataflows.letter_ledger import Ledger, LedgerError
 from dataflows.letters import REPLAY_HEADER, Letter
@@ -19,15 +19,6 @@ READ_LETTERS = 200
 """Letters at a time: after a crash so many may be sent once more."""
 
 _ASK_SECONDS = 10.0
-_ASK_AGAIN_SECONDS = 0.2
-_PASSING = frozenset(
-    {
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
-"""What a group's coordinator says while there is none yet."""
 
 
 class LetterTopicError(RuntimeError):
@@ -145,16 +136,10 @@ class LetterTopic:
             raise LetterTopicError(msg) from None
 
     def _committed(self, partition: int) -> TopicPartition:
-        """Ask for what the group has committed; a fresh Kafka makes its coordinator when it is first asked for one."""
-        until = time.monotonic() + self._settings.start_timeout_seconds
-        while True:
-            try:
-                return self._consumer.committed([TopicPartition(self.name, partition)], timeout=_ASK_SECONDS)[0]
-            except KafkaException as error:
-                reason = error.args[0]
-                if reason.code() not in _PASSING or time.monotonic() > until:
-                    self._fail(f"group {self.group}: cannot read the ledger", reason)
-                time.sleep(_ASK_AGAIN_SECONDS)
+        try:
+            return committed(self._consumer, self.name, partition, self._settings.start_timeout_seconds)
+        except KafkaException as error:
+            self._fail(f"group {self.group}: cannot read the ledger", error.args[0])
 
     def commit(self, partition: int, ledger: Ledger) -> None:
         """Make a ledger the one that counts."""

@@ -1,12 +1,12 @@
 """Where a partition is read from at a start: what its snapshot says, if Kafka still has it, or what the policy says."""
 
 import json
-import time
 from dataclasses import dataclass
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from dataflows.connectors.committed import committed
 from dataflows.connectors.first_contact import with_right
 from dataflows.ending import StartError
 from dataflows.items import Configuration
@@ -14,15 +14,6 @@ from dataflows.settings import Settings
 from observability import metrics
 
 _ASK_SECONDS = 10.0
-_ASK_AGAIN_SECONDS = 0.2
-_PASSING = frozenset(
-    {
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
-"""What a group's coordinator says while there is none yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +71,15 @@ class StartOffsets:
         raise StartError(msg)
 
     def _committed(self, partition: int) -> int:
-        """Return the offset that the group has published; negative if it has none.
-
-        A fresh Kafka makes its coordinator when it is first asked for one, and says no until then.
-        """
-        until = time.monotonic() + self._settings.start_timeout_seconds
-        while True:
-            try:
-                at = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=_ASK_SECONDS)[0]
-            except KafkaException as error:
-                reason = error.args[0]
-                if reason.code() not in _PASSING or time.monotonic() > until:
-                    group = self._settings.kafka_group
-                    said = with_right(reason, f"READ on group {group}")
-                    msg = f"group {group}: cannot ask for its offsets: {said}"
-                    raise StartError(msg) from None
-                time.sleep(_ASK_AGAIN_SECONDS)
-            else:
-                return int(at.offset)
+        """Return the offset that the group has published; negative if it has none."""
+        try:
+            at = committed(self._consumer, self._topic, partition, self._settings.start_timeout_seconds)
+        except KafkaException as error:
+            group = self._settings.kafka_group
+            said = with_right(error.args[0], f"READ on group {group}")
+            msg = f"group {group}: cannot ask for its offsets: {said}"
+            raise StartError(msg) from None
+        return int(at.offset)
 
     def check(self, partition: int, offset: int) -> None:
         """See that a partition can be read on from an offset.
