@@ -122,7 +122,7 @@ class Admission:
         if (rows.timestamp_ms - before[:-1] > AHEAD_MS).any() or self._recent.meets(rows.mark):
             return None
         late = rows.timestamp_ms < before[:-1] - self.lateness_ms
-        self._recent.remember(rows.mark[~late])
+        self._recent.remember(rows.mark[~late], all_new=True)
         self._move(int(before[-1]))
         return np.where(late, LATE, ADMITTED).astype(np.uint8), 0
 
@@ -185,7 +185,8 @@ class Admission:
         held_ms = snapshot.scalars["candidate_ms"]
         session = int(snapshot.columns["candidate_session"][0])
         self._candidate = None if held_ms is None else _Candidate(held_ms, session)
-        self._recent.remember(snapshot.columns["recent"])
+        marks = snapshot.columns["recent"]
+        self._recent.remember(marks, all_new=not self._recent.meets(marks))
         return self
 
 
@@ -215,22 +216,26 @@ class _Recent:
         events = _events_of(marks)
         return len(set(events)) < len(events) or not self._mark_of.keys().isdisjoint(events)
 
-    def remember(self, marks: NDArray[np.uint64]) -> None:
-        """Add rows, oldest first; as many of the oldest are forgotten as no longer fit."""
+    def remember(self, marks: NDArray[np.uint64], *, all_new: bool = False) -> None:
+        """Add rows, oldest first; as many of the oldest are forgotten as no longer fit.
+
+        Args:
+            marks: The rows' marks.
+            all_new: Whether it is known that `meets` says no of them: they go in at once then.
+        """
         horizon = self.horizon
         for part in np.split(marks, range(horizon, len(marks), horizon)):
             at = (self.seen + np.arange(len(part))) % horizon
             self._forget(self._ring[at[max(horizon - self.seen, 0) :]])
             self._ring[at] = part
             self.seen += len(part)
-            self._add(part)
+            if all_new:
+                self._mark_of.update(zip(_events_of(part), part.tolist(), strict=True))
+            else:
+                self._add(part.tolist())
 
-    def _add(self, marks: NDArray[np.uint64]) -> None:
-        events = _events_of(marks)
-        if self._mark_of.keys().isdisjoint(events) and len(set(events)) == len(events):
-            self._mark_of.update(zip(events, marks.tolist(), strict=True))
-            return
-        for mark in marks.tolist():
+    def _add(self, marks: list[int]) -> None:
+        for mark in marks:
             event = mark >> _CONTENT_BITS
             if self._mark_of.setdefault(event, mark) != mark:
                 self._more_marks.setdefault(event, set()).add(mark)
