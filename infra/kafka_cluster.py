@@ -106,12 +106,11 @@ class RealKafkaCluster:
         return admin.list_topics(timeout=_ASK_SECONDS)
 
     def leader(self, topic: str, partition: int) -> int:
-        """Give the number of the broker that leads a partition.
-
-        Raises:
-            KafkaException: If no broker answers.
-        """
-        return int(self._metadata().topics[topic].partitions[partition].leader)
+        """Give the number of the broker that leads a partition; negative while none does, or no broker says so."""
+        try:
+            return int(self._metadata().topics[topic].partitions[partition].leader)
+        except KafkaException:
+            return -1
 
     def create_topics(self, topics: Mapping[str, int]) -> None:
         """Create those topics that do not exist, on all brokers; the values are partition counts."""

@@ -2,16 +2,15 @@
 
 import logging
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
 from dataflows.connectors.first_contact import FirstContact
+from dataflows.connectors.kafka_offsets import offset_range
 from dataflows.ending import StartError
 from dataflows.settings import Settings
 from observability.health import Readiness
 
 logger = logging.getLogger("fraud.kafka")
-
-_ASK_SECONDS = 5.0
 
 
 class Lane:
@@ -86,11 +85,10 @@ class Lane:
     def _range(self, consumer: Consumer, partition: int) -> tuple[int, int]:
         topic = self._settings.events_topic
         try:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), _ASK_SECONDS)
+            return offset_range(consumer, topic, partition, self._settings.start_timeout_seconds)
         except KafkaException as error:
             msg = f"partition {partition} of {topic}: cannot ask for its offsets: {error.args[0].str()}"
             raise StartError(msg) from None
-        return low, high
 
 
 _HOW_TO_CREATE = "create it, for example with python -m infra.topics"

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from dataflows.connectors.committed import committed
+from dataflows.connectors.kafka_offsets import committed, offset_range
 from dataflows.connectors.kafka_sink import MAX_MESSAGE_BYTES
 from dataflows.letter_ledger import Ledger, LedgerError
 from dataflows.letters import REPLAY_HEADER, Letter
@@ -49,6 +49,7 @@ class LetterTopic:
         self.name = settings.dead_letters_topic
         self._settings = settings
         self._said = ""
+        self._ask_seconds = min(_ASK_SECONDS, settings.start_timeout_seconds)
         config = {
             **settings.kafka(),
             "group.id": self.group,
@@ -79,9 +80,8 @@ class LetterTopic:
 
     def partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has."""
-        seconds = min(_ASK_SECONDS, self._settings.start_timeout_seconds)
         try:
-            found = self._consumer.list_topics(topic, timeout=seconds).topics[topic]
+            found = self._consumer.list_topics(topic, timeout=self._ask_seconds).topics[topic]
         except KafkaException as error:
             self._fail("no answer", error.args[0])
         if found.error is not None:
@@ -92,7 +92,7 @@ class LetterTopic:
         """Return what each partition holds at this moment."""
         try:
             ranges = [
-                self._consumer.get_watermark_offsets(TopicPartition(self.name, partition), timeout=_ASK_SECONDS)
+                offset_range(self._consumer, self.name, partition, self._ask_seconds)
                 for partition in range(self.partitions)
             ]
         except KafkaException as error:
@@ -137,7 +137,7 @@ class LetterTopic:
 
     def _committed(self, partition: int) -> TopicPartition:
         try:
-            return committed(self._consumer, self.name, partition, self._settings.start_timeout_seconds)
+            return committed(self._consumer, self.name, partition, self._ask_seconds)
         except KafkaException as error:
             self._fail(f"group {self.group}: cannot read the ledger", error.args[0])
 

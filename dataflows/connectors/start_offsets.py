@@ -4,16 +4,14 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 
-from dataflows.connectors.committed import committed
 from dataflows.connectors.first_contact import with_right
+from dataflows.connectors.kafka_offsets import committed, offset_range
 from dataflows.ending import StartError
 from dataflows.items import Configuration
 from dataflows.settings import Settings
 from observability import metrics
-
-_ASK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +100,8 @@ class StartOffsets:
 
     def _range(self, partition: int) -> tuple[int, int]:
         try:
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, partition), timeout=_ASK_SECONDS
-            )
+            return offset_range(self._consumer, self._topic, partition, self._settings.start_timeout_seconds)
         except KafkaException as error:
             said = with_right(error.args[0], f"READ on topic {self._topic}")
             msg = f"partition {partition} of {self._topic}: cannot ask for its offsets: {said}"
             raise StartError(msg) from None
-        return low, high

@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
+from dataflows.connectors.kafka_offsets import committed, offset_range
 from infra.kafka_cluster import BROKERS, RealKafkaCluster
 from tests.dataflows.eventually import eventually
 from tests.infra.kafka_records import read
@@ -109,3 +110,21 @@ def test_with_one_of_three_brokers_writes_stall_and_nothing_is_acknowledged_fals
     assert (left_at_last, load.refused) == (0, [])
     assert len(load.acknowledged) == before + 300
     assert once_each(kafka_cluster, topic, load.acknowledged)
+
+
+def test_a_consumer_that_knows_a_leader_which_has_just_been_killed_gets_its_offsets_from_the_next(
+    kafka_cluster: RealKafkaCluster, topic: str
+) -> None:
+    consumer = Consumer({"bootstrap.servers": kafka_cluster.bootstrap_servers, "group.id": topic, "log_level": 0})
+    before = [offset_range(consumer, topic, partition, 30) for partition in range(PARTITIONS)]
+    never = committed(consumer, topic, 0, 30)
+    killed = kafka_cluster.leader(topic, 0)
+
+    kafka_cluster.kill(killed)
+    after = [offset_range(consumer, topic, partition, 60) for partition in range(PARTITIONS)]
+    still_never = committed(consumer, topic, 0, 60)
+    kafka_cluster.start(killed)
+    consumer.close()
+
+    assert after == before == [(0, 0)] * PARTITIONS
+    assert never.offset == still_never.offset < 0

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from threading import Timer
 
 import pytest
 from confluent_kafka import KafkaError, TopicPartition
 
+from dataflows.connectors.kafka_offsets import offset_range
 from dataflows.connectors.source import SourceError
-from dataflows.connectors.start_offsets import Position
+from dataflows.connectors.start_offsets import Position, StartOffsets
 from dataflows.ending import StartError
 from dataflows.service import Service
 from infra.embedded import EmbeddedKafka
@@ -122,9 +124,8 @@ def test_an_outage_of_kafka_is_said_and_waited_out_and_nothing_is_lost(lonely_to
 
 
 def test_a_kafka_that_is_gone_when_a_partition_is_opened_is_one_clear_line(
-    lonely_topic: Topic, monkeypatch: pytest.MonkeyPatch
+    lonely_topic: Topic,
 ) -> None:
-    monkeypatch.setattr("dataflows.connectors.start_offsets._ASK_SECONDS", 0.3)
     service = lonely_topic.service(START_TIMEOUT="1")
     lonely_topic.kafka.broker_down()
 
@@ -132,3 +133,19 @@ def test_a_kafka_that_is_gone_when_a_partition_is_opened_is_one_clear_line(
         parts_of(service, [None])
     with pytest.raises(StartError, match=r"partition 0 of .*: cannot ask for its offsets"):
         parts_of(service, [at(service, 1)])
+
+
+def test_a_kafka_that_is_gone_for_a_moment_when_a_partition_is_opened_is_waited_for(lonely_topic: Topic) -> None:
+    lonely_topic.produce(0, values(0, 3))
+    service = lonely_topic.service()
+    consumer = lonely_topic.group()
+    offset_range(consumer, lonely_topic.name, 0, 10)
+    lonely_topic.kafka.broker_down()
+    back = Timer(1.5, lonely_topic.kafka.broker_up)
+    back.start()
+
+    found = StartOffsets(consumer, service.settings).first(0)
+    back.join()
+    consumer.close()
+
+    assert found == 0
