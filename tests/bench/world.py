@@ -116,7 +116,7 @@ class World:
 
     def produce(self, topic: str, values: Iterable[bytes]) -> None:
         """Write values as fast as they go."""
-        room = {"linger.ms": 20, "queue.buffering.max.messages": 500_000, "compression.type": "lz4"}
+        room = {"enable.idempotence": True, "linger.ms": 20, "queue.buffering.max.messages": 500_000, "compression.type": "lz4"}
         producer = Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", **room})
         for at, value in enumerate(values):
             producer.produce(topic, value, value[KEY])

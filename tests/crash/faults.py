@@ -64,11 +64,13 @@ def one_of_three_brokers_killed(scene: Scene) -> None:
             answers = (cluster.leader(EVENTS, partition) for _ in range(10))
             lost = next(leader for leader in answers if leader in BROKERS)
             cluster.kill(lost)
+            scene.no_epoch_ends_since_ms = time.time_ns() // 1_000_000
             scene.must(not cluster.is_running(lost), "the broker lives")
         if number == middle + 1:
             cluster.start(lost)
         time.sleep(scene.dice.uniform(0, 1.5))
         _kill_and_start(scene)
+        scene.no_epoch_ends_since_ms = None
     scene.wait_working()
     scene.must(all(map(cluster.is_running, BROKERS)), "a broker is missing")
 
@@ -210,8 +212,8 @@ def disk_full(scene: Scene) -> None:
     status = scene.flow.wait(30)
     scene.must(status not in (0, -signal.SIGKILL), f"expected an error, the service ended with {status}")
     scene.notes["said"] = scene.flow.log_tail().splitlines()[-1][:200]
-    scene.kills_ms.append(now_ms)
-    scene.kills_ms.append(time.time_ns() // 1_000_000)
+    scene.note_kill(now_ms)
+    scene.note_kill(time.time_ns() // 1_000_000)
     scene.start_flow()
     scene.wait_working()
 
