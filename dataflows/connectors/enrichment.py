@@ -124,13 +124,14 @@ class Enrich:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._asks_nobody = service.settings.enrichment == "none"
         self._memory = Memory()
         self._closed_until = 0.0
         self._client: Any = None
 
     def __call__(self, items: Sequence[Keyed]) -> list[Enriched]:
         """Join the answers to the events of these batches."""
-        answers, degraded = self._ask(_keys_of(items))
+        answers, degraded = ({}, ()) if self._asks_nobody else self._ask(_keys_of(items))
         return [
             (
                 key,
@@ -146,7 +147,7 @@ class Enrich:
         ]
 
     def _ask(self, keys: list[str]) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
-        if self._service.settings.enrichment == "none" or not keys:
+        if not keys:
             return {}, ()
         known, unknown = self._memory.split(keys, time.monotonic())
         if not unknown:

@@ -1,7 +1,9 @@
 """The thread that writes to Redis: one connection, everything pending once a flush interval.
 
-The flow never waits for Redis. What is not acknowledged stays in an outbox, and goes into the snapshot of the sink
-that owns it; all values are absolute, so writing one twice changes nothing.
+The flow never waits for Redis. It shares the interpreter with this thread, though: the more there is to write, the
+longer the thread rests before it writes again, so that it takes a tenth of the time, and of a session that changes ten
+times meanwhile only the newest vector is written. What is not acknowledged stays in an outbox, and goes into the
+snapshot of the sink that owns it; all values are absolute, so writing one twice changes nothing.
 """
 
 import logging
@@ -20,6 +22,9 @@ logger = logging.getLogger("fraud.redis")
 
 CALL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
+_REST = 9
+"""The thread rests so many times as long as it has worked."""
+_MOST_REST_SECONDS = 1.0
 _DRAIN_SECONDS = 0.3
 _SETTLE_SECONDS = 1.0
 _WRONG_TYPE = "WRONGTYPE"
@@ -148,10 +153,12 @@ class RedisWriter:
     def _run(self) -> None:
         while True:
             drained, self._drained = self._drained, None
+            began = time.monotonic()
             is_written = self.write_now()
             if drained is not None:
                 drained.set()
-            self._wake.wait(self._flush_seconds if is_written else max(self._flush_seconds, _RETRY_SECONDS))
+            rest = min(_REST * (time.monotonic() - began), _MOST_REST_SECONDS) if is_written else _RETRY_SECONDS
+            self._wake.wait(max(self._flush_seconds, rest))
             self._wake.clear()
 
     def write_now(self) -> bool:

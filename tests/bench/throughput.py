@@ -180,7 +180,7 @@ def _watch(world: World, lanes: list[Lane], events: int, started: float) -> Rate
     for one in lanes:
         one.until(one.is_ready)
     start_cpu, ready = sum(one.cpu for one in lanes), time.monotonic()
-    lanes[0].until(lambda: sum(one.ended() for one in lanes) >= events, every=0.2)
+    lanes[0].until(lambda: sum(one.ended() for one in lanes) >= events, every=0.5)
     done = time.monotonic()
     world.wait_written()
     cpu = sum(one.cpu for one in lanes)

@@ -32,8 +32,8 @@ SNAPSHOT_SECONDS = 5
 ONE_THREAD = {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _READY_SECONDS = 10.0
 _WORK_SECONDS = 900.0
-_QUIET_SECONDS = 0.6
-"""More than twice the flush interval."""
+_QUIET_SECONDS = 1.3
+"""Longer than the service's writer ever rests."""
 _ENDS = ("scored", "dead", "late", "duplicate")
 
 
@@ -116,8 +116,9 @@ class World:
 
     def produce(self, topic: str, values: Iterable[bytes]) -> None:
         """Write values as fast as they go."""
-        room = {"enable.idempotence": True, "linger.ms": 20, "queue.buffering.max.messages": 500_000, "compression.type": "lz4"}
-        producer = Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random", **room})
+        in_order = {"enable.idempotence": True, "partitioner": "murmur2_random"}
+        room = {"linger.ms": 20, "queue.buffering.max.messages": 500_000, "compression.type": "lz4"}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **in_order, **room})
         for at, value in enumerate(values):
             producer.produce(topic, value, value[KEY])
             if not at % 20_000:
