@@ -27,6 +27,7 @@ from dataflows.recovery import claim, process_id, recovery_directory
 from dataflows.service import Service
 from dataflows.settings import Settings, SettingsError
 from dataflows.steps import Admit, CountPages, Decide, Decode, Score, UpdateSessions
+from dataflows.warm_up import let_the_collector_rest
 from features.admission import Admission
 from features.live_sessions import LiveSessions
 from features.page_windows import PageWindows
@@ -100,4 +101,5 @@ def flow() -> Dataflow:
         sys.stderr.write(f"fraud: {error}\n")
         raise SystemExit(BAD_SETTING) from None
     service.ending.take_over()
+    let_the_collector_rest()
     return build(service, live_ends(service))

@@ -4,6 +4,8 @@ Readers are compiled, columns of the session table come into being, the model's 
 reaches the flow's state, a store or a metric.
 """
 
+import gc
+
 import numpy as np
 
 from dataflows.models import OpenModel
@@ -27,6 +29,8 @@ _EVENT = {
     "device_fingerprint": "",
     "ip": "",
 }
+_NEW_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS = 200_000, 10, 10
+"""Thresholds of Python's collector."""
 _ROWS = 64
 """More than are read one by one, so that reading as columns is warm too."""
 
@@ -42,3 +46,14 @@ def warm_up(model: OpenModel) -> None:
     matrix = LiveSessions().update(events, None).matrix
     model.scorer.score(matrix)
     model.reasons.explain(matrix[0])
+
+
+def let_the_collector_rest() -> None:
+    """Keep the search for reference cycles off the events' way: batches have none, and are freed as they are dropped.
+
+    What was imported is never looked at again; new objects only when very many more are there than before, which a
+    poll of thousands of records alone does not make. For a process of its own: it is the whole interpreter's.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS, _YOUNG_ROUNDS, _OLD_ROUNDS)

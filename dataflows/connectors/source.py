@@ -27,7 +27,7 @@ from observability import metrics
 
 logger = logging.getLogger("fraud.source")
 
-BATCH_RECORDS = 5_000
+BATCH_RECORDS = 20_000
 """The most records of one poll: what is pending is taken, so a batch is small while we keep up."""
 
 _IDLE_WAIT = timedelta(milliseconds=2)
@@ -307,6 +307,7 @@ def _consumer_config(service: Service) -> dict[str, Any]:
         "enable.partition.eof": False,
         "fetch.wait.max.ms": 10,
         "fetch.error.backoff.ms": 50,
+        "fetch.queue.backoff.ms": 5,  # the default, 1 s, is how long it would rest whenever the queue has been full
         "queued.min.messages": 20_000,
         "queued.max.messages.kbytes": 65_536,
         "error_cb": service.on_kafka_error,
