@@ -4,13 +4,19 @@ A code is XXH64 (seed 0) of the UTF-8 bytes, the same on every machine and in ev
 snapshots. 0 is kept for "not known": null and the empty string.
 """
 
+from collections.abc import Iterable
+from itertools import chain
+
 import numpy as np
 import polars as pl
 import polars_hash as plh
 from numpy.typing import NDArray
+from xxhash import xxh64_intdigest
 
 _OF_EMPTY = np.uint64(0xEF46DB3751D8E999)
 """XXH64 of the empty string."""
+_FEW = 2_000
+"""So many texts cost less one by one than a call of the columnar engine."""
 
 _MULTIPLY = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
@@ -30,20 +36,32 @@ def string_codes(frame: pl.DataFrame, *names: str) -> list[NDArray[np.uint64]]:
 
     Those that `with_codes` has added are taken, the others computed.
     """
-    if all(_column_of(name) in frame.columns for name in names):
+    there = frame.columns
+    if all(_column_of(name) in there for name in names):
         return [frame[_column_of(name)].to_numpy() for name in names]
-    # One long column: a call of the hash costs more than what it hashes in a small batch.
-    texts = pl.concat([frame[name].alias("text") for name in names]).to_frame()
-    coded = texts.select(plh.col("text").nchash.xxhash64().fill_null(_OF_EMPTY))["text"]
-    return np.split(_known(coded.to_numpy()), len(names))
+    columns = [frame[name] for name in names]
+    coded = _few_codes(columns) if len(columns) * frame.height <= _FEW else _many_codes(columns)
+    known = np.where(coded == _OF_EMPTY, np.uint64(0), np.maximum(coded, np.uint64(1)))
+    return list(known.reshape(len(columns), frame.height))
+
+
+def _few_codes(columns: list[pl.Series]) -> NDArray[np.uint64]:
+    texts: Iterable[str | None] = chain.from_iterable(column.to_list() for column in columns)
+    return np.array([xxh64_intdigest((text or "").encode()) for text in texts], dtype=np.uint64)
+
+
+def _many_codes(columns: list[pl.Series]) -> NDArray[np.uint64]:
+    """The same in the engine of Polars: 15 ns a text where the other takes 150, but 400 us a call."""
+    texts = pl.concat([column.alias("text") for column in columns]).to_frame()
+    coded: NDArray[np.uint64] = texts.select(_XXH64)["text"].to_numpy()
+    return coded
+
+
+_XXH64 = plh.col("text").nchash.xxhash64().fill_null(_OF_EMPTY)
 
 
 def _column_of(name: str) -> str:
     return f"{name}_code"
-
-
-def _known(code: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return np.where(code == _OF_EMPTY, np.uint64(0), np.maximum(code, np.uint64(1)))
 
 
 def mixed(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:

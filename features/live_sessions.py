@@ -114,6 +114,7 @@ class LiveSessions:
         matrix = matrix_of(session_features(grouped, running))
         firsts = running.firsts(first_offset=grouped.offset, partial=np.zeros(len(slots), dtype=np.int64))
         first_ms = running.after("first_ms")
+        running.hand_back()
         newest = order[running.segments.last_row]
         return SessionRows(
             session_ids=session_ids,

@@ -18,6 +18,7 @@ Only integers are carried, and integer sums do not round: where a stream is cut 
 of a result. Whoever adds a kind of aggregate here must keep that true.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -29,7 +30,8 @@ from features.session_table import Carried, SessionTable, StateError
 NEVER_MS = -(2**42)
 """The latest timestamp of a session that has had no event."""
 
-_LATEST = Carried("<i8", NEVER_MS)
+_NUMBER, _CODE = Carried("<i8"), Carried("<u8")
+_LATEST, _LATEST_NAME = Carried("<i8", NEVER_MS), ("latest_ms",)
 _LATEST_TIME_MS = 2**42
 _LIFT = np.int64(2**44)
 """More than any two values of a running maximum differ by; see `_running_max`."""
@@ -53,18 +55,25 @@ class Segments:
     """The session of each closing segment."""
     last_row: NDArray[np.intp]
     """The last row of each closing segment."""
+    lift: NDArray[np.int64]
+    """For each row, see `_running_max`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Trace:
-    """One column of one batch: what each segment started from, and what it had come to after each row."""
+    """Some columns of one batch: what each segment started from, and what it had come to after each row."""
 
+    names: tuple[str, ...]
+    places: slice
+    """Where they lie in the table's numbers."""
     before: NDArray[Any]
+    """(names, segments)."""
     after: NDArray[Any]
+    """(names, rows)."""
 
-    def at(self, row: int, segment: int, start: int) -> NDArray[Any]:
-        """Return the value just before a row that does not begin its instance."""
-        value: NDArray[Any] = self.before[segment] if row == start else self.after[row - 1]
+    def at(self, row: int, segment: int, start: int) -> Iterable[NDArray[Any]]:
+        """Return each column's value just before a row that does not begin its instance."""
+        value: NDArray[Any] = self.before[:, segment] if row == start else self.after[:, row - 1]
         return value
 
 
@@ -72,25 +81,29 @@ class _Trace:
 class _SetTrace:
     """The same for a set of codes. The sets after each row would be large: kept is which row added its code."""
 
+    names: tuple[str, ...]
     before: NDArray[np.uint32]
+    after: NDArray[np.uint32]
+    """The sets at the end of each segment."""
     code: NDArray[np.uint32]
     added: NDArray[np.bool_]
 
-    def at(self, row: int, segment: int, start: int) -> NDArray[np.uint32]:
+    def at(self, row: int, segment: int, start: int) -> Iterable[NDArray[Any]]:
         """Return the set just before a row that does not begin its instance."""
         value: NDArray[np.uint32] = self.before[segment].copy()
         news = self.code[start:row][self.added[start:row]]
         size = np.count_nonzero(value)
         value[size : size + len(news)] = news
-        return value
+        return (value,)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Running:
     """The running aggregates of one batch, whose rows are grouped by session.
 
     Each method takes one value a row and returns the aggregate of the row's instance after that row (`previous`:
-    before it). It carries its state in the table's column of the name it is given, so a name can be used only once.
+    before it). It starts from the table's columns of the names it is given, so a name can be used only once; when all
+    is computed, `hand_back` writes to the table what each session has come to.
     """
 
     table: SessionTable
@@ -100,8 +113,9 @@ class Running:
     latest_ms: NDArray[np.int64]
     """The largest timestamp of the instance, after each row."""
     _numbers: NDArray[np.int64]
-    """What each segment starts from, (columns, segments): the table's numbers of its session, or neutral ones."""
-    _traces: dict[str, _Trace | _SetTrace] = field(default_factory=dict)
+    """What each segment starts from, (segments, columns): the table's numbers of its session, or neutral ones."""
+    _traces: list[_Trace | _SetTrace] = field(default_factory=list)
+    _used: set[str] = field(default_factory=set)
 
     @classmethod
     def over(
@@ -129,22 +143,23 @@ class Running:
                 f"event times must lie from 0 to {_LATEST_TIME_MS} ms, got {timestamp_ms.min()} to {timestamp_ms.max()}"
             )
             raise StateError(msg)
+        place = table.places(_LATEST_NAME, _LATEST).start
         new_session = _changes(slot)
         start, of_row = np.flatnonzero(new_session), np.cumsum(new_session) - 1
-        carried = table.column("latest_ms", _LATEST)[slot[start]]
-        latest = _running_max(timestamp_ms, start, of_row, carried)
+        carried = table.numbers[slot[start], place]
+        latest = _running_max(timestamp_ms, start, of_row * _LIFT, carried)
         begins = timestamp_ms - _one_earlier(latest, start, carried) > session_gap_ms
         segments = _cut(slot, new_session, begins)
         numbers = table.numbers[segments.slot]
         numbers[~segments.goes_on] = table.neutral
-        running = cls(table, segments, begins, latest, numbers.T)
-        running._leave(["latest_ms"], running._carried(_LATEST, ["latest_ms"]), latest[None])
+        running = cls(table, segments, begins, latest, numbers)
+        running._keep(_LATEST_NAME, running._start_of(_LATEST_NAME, _LATEST), latest[None])
         return running
 
     def since_latest_ms(self, at_most: int) -> NDArray[np.int64]:
         """Return how far each row moved its instance's largest timestamp: 0 where it began it, or was an older row."""
-        latest = self._column("latest_ms")
-        before = _one_earlier(latest.after, self.segments.start, latest.before)
+        latest = self._traces[0]
+        before = _one_earlier(latest.after, self.segments.start, latest.before)[0]
         return np.where(self.begins, 0, np.minimum(self.latest_ms - before, at_most))
 
     def sums(self, **values: ArrayLike) -> dict[str, NDArray[np.int64]]:
@@ -153,42 +168,42 @@ class Running:
         Args:
             values: One value a row, or one for all rows, by the name of the column.
         """
-        names = list(values)
-        carried = self._carried(Carried("<i8"), names)
+        names = tuple(values)
+        carried = self._start_of(names, _NUMBER)
         added = np.empty((len(names), len(self.begins)), dtype=np.int64)
         for column, value in zip(added, values.values(), strict=True):
             column[:] = value
-        return self._leave(names, carried, self._running_sum(added, carried))
+        return self._keep(names, carried, self._running_sum(added, carried))
 
     def max(self, name: str, values: NDArray[np.int64], neutral: int = 0) -> NDArray[np.int64]:
         """Keep the largest, at least the neutral value. Everything lies within +-2**42."""
-        carried = self._carried(Carried("<i8", neutral), [name])
-        after = _running_max(values, self.segments.start, self.segments.of_row, carried[0])
-        return self._leave([name], carried, after[None])[name]
+        carried = self._start_of((name,), Carried("<i8", neutral))
+        after = _running_max(values, self.segments.start, self.segments.lift, carried[0])
+        return self._keep((name,), carried, after[None])[name]
 
     def min(self, name: str, values: NDArray[np.int64], neutral: int) -> NDArray[np.int64]:
         """Keep the smallest, at most the neutral value. Everything lies within +-2**42."""
-        carried = self._carried(Carried("<i8", neutral), [name])
-        after = -_running_max(-values, self.segments.start, self.segments.of_row, -carried[0])
-        return self._leave([name], carried, after[None])[name]
+        carried = self._start_of((name,), Carried("<i8", neutral))
+        after = -_running_max(-values, self.segments.start, self.segments.lift, -carried[0])
+        return self._keep((name,), carried, after[None])[name]
 
     def firsts(self, **values: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         """Keep the values of the instance's first row, by the name of the column."""
-        names = list(values)
-        carried = self._carried(Carried("<i8"), names)
+        names = tuple(values)
+        carried = self._start_of(names, _NUMBER)
         at_start = np.array([value[self.segments.start] for value in values.values()])
         kept = np.where(self.segments.goes_on, carried, at_start)
-        return self._leave(names, carried, kept[:, self.segments.of_row])
+        return self._keep(names, carried, kept[:, self.segments.of_row])
 
     def previous(self, **codes: NDArray[np.uint64]) -> dict[str, NDArray[np.uint64]]:
         """Return the last known code *before* each row, 0 where there is none. A code of 0 is not known."""
-        names, given = list(codes), np.array(list(codes.values()))
-        carried = self._carried(Carried("<u8"), names)
+        names, given = tuple(codes), np.array(list(codes.values()))
+        carried = self._start_of(names, _CODE)
         known_at = np.maximum.accumulate(np.where(given != 0, np.arange(given.shape[1]), -1), axis=1)
         in_segment = known_at >= self.segments.start[self.segments.of_row]
         known = given[np.arange(len(names))[:, None], known_at]
         after = np.where(in_segment, known, carried[:, self.segments.of_row])
-        self._leave(names, carried, after)
+        self._keep(names, carried, after)
         return dict(zip(names, _one_earlier(after, self.segments.start, carried), strict=True))
 
     def distinct(self, name: str, codes: NDArray[np.uint64], at_most: int) -> NDArray[np.int64]:
@@ -196,7 +211,7 @@ class Running:
 
         Codes are told apart by their low 32 bits, which halves the largest column of the table.
         """
-        carried = self._carried_sets(name, at_most)
+        carried = self._sets_at_start(name, at_most)
         code = np.maximum(codes.astype(np.uint32), 1)
         size = np.count_nonzero(carried, axis=1)
         row, segment, place = self._new_members(code, carried, size)
@@ -204,8 +219,7 @@ class Running:
         sets[segment, place] = code[row]
         added = np.zeros(len(code), dtype=np.int64)
         added[row] = 1
-        self._traces[name] = _SetTrace(carried, code, added != 0)
-        self.table.columns[name][self.segments.closing_slot] = sets[self.segments.closing]
+        self._traces.append(_SetTrace((name,), carried, sets, code, added != 0))
         return self._running_sum(added, size)
 
     def _new_members(
@@ -221,42 +235,54 @@ class Running:
         fits = place < sets.shape[1]
         return row[fits], segment[fits], place[fits]
 
+    def hand_back(self) -> None:
+        """Let the table hold what each session carries on from the end of the batch: once, when all is computed."""
+        segments = self.segments
+        numbers = self._numbers[segments.closing]
+        for trace in self._traces:
+            if isinstance(trace, _SetTrace):
+                self.table.columns[trace.names[0]][segments.closing_slot] = trace.after[segments.closing]
+            else:
+                numbers[:, trace.places] = trace.after[:, segments.last_row].view(np.int64).T
+        self.table.numbers[segments.closing_slot] = numbers
+
     def state_before(self, row: int) -> bytes:
         """Return all that the row's instance carried just before it, as `SessionTable.row_bytes` writes it."""
         segment = int(self.segments.of_row[row])
         start = int(self.segments.start[segment])
         if self.begins[row]:
             return self.table.neutral_row
-        return self.table.row_bytes({name: trace.at(row, segment, start) for name, trace in self._traces.items()})
+        values: dict[str, NDArray[Any]] = {}
+        for trace in self._traces:
+            values |= zip(trace.names, trace.at(row, segment, start), strict=True)
+        return self.table.row_bytes(values)
 
     def after(self, name: str) -> NDArray[Any]:
-        """Return a column that this batch has already computed, after each row."""
-        return self._column(name).after
+        """Return a column of numbers that this batch has already computed, after each row."""
+        trace = next(trace for trace in self._traces if name in trace.names)
+        value: NDArray[Any] = trace.after[trace.names.index(name)]
+        return value
 
-    def _column(self, name: str) -> _Trace:
-        trace = self._traces[name]
-        if isinstance(trace, _SetTrace):
-            msg = f"state column {name}: it is a set, which has no one value a row"
+    def _use(self, names: tuple[str, ...]) -> None:
+        if not self._used.isdisjoint(names):
+            msg = f"state column {min(self._used & set(names))}: two features of one batch carry under this name"
             raise StateError(msg)
-        return trace
+        self._used.update(names)
 
-    def _declare(self, name: str, carried: Carried) -> NDArray[Any]:
-        if name in self._traces:
-            msg = f"state column {name}: two features of one batch carry under this name"
-            raise StateError(msg)
-        return self.table.column(name, carried)
-
-    def _carried(self, carried: Carried, names: list[str]) -> NDArray[Any]:
+    def _start_of(self, names: tuple[str, ...], carried: Carried) -> NDArray[Any]:
         """Return what each segment starts from: (names, segments)."""
-        for name in names:
-            self._declare(name, carried)
-        places = [self.table.place[name] for name in names]
-        if max(places) < len(self._numbers):
-            return self._numbers[places].view(carried.dtype)
-        return np.full((len(names), len(self.segments.slot)), carried.neutral, dtype=carried.dtype)  # new to everybody
+        self._use(names)
+        places = self.table.places(names, carried)
+        lacking = places.stop - self._numbers.shape[1]
+        if lacking > 0:  # new to everybody
+            neutral = np.full((len(self._numbers), lacking), carried.neutral, dtype=carried.dtype).view(np.int64)
+            self._numbers = np.concatenate([self._numbers, neutral], axis=1)
+        return self._numbers[:, places].T.view(carried.dtype)
 
-    def _carried_sets(self, name: str, width: int) -> NDArray[np.uint32]:
-        sets: NDArray[np.uint32] = self._declare(name, Carried("<u4", width=width))[self.segments.slot]
+    def _sets_at_start(self, name: str, width: int) -> NDArray[np.uint32]:
+        self._use((name,))
+        column = self.table.column(name, Carried("<u4", width=width))
+        sets: NDArray[np.uint32] = column[self.segments.slot]
         sets[~self.segments.goes_on] = 0
         return sets
 
@@ -267,12 +293,9 @@ class Running:
         summed: NDArray[np.int64] = total + before[..., self.segments.of_row]
         return summed
 
-    def _leave(self, names: list[str], before: NDArray[Any], after: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Write the last values of each session back to the table, and keep the columns for `state_before`."""
-        self._traces.update({name: _Trace(*columns) for name, *columns in zip(names, before, after, strict=True)})
-        places = [self.table.place[name] for name in names]
-        last = after[:, self.segments.last_row].view(np.int64)
-        self.table.numbers[self.segments.closing_slot[:, None], places] = last.T
+    def _keep(self, names: tuple[str, ...], before: NDArray[Any], after: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Keep columns for `hand_back` and `state_before`; return them by name."""
+        self._traces.append(_Trace(names, self.table.group[names], before, after))
         return dict(zip(names, after, strict=True))
 
 
@@ -290,14 +313,16 @@ def _cut(slot: NDArray[np.int64], new_session: NDArray[np.bool_], begins: NDArra
     slot_of_segment = slot[start]
     last_row = np.append(start[1:], len(slot)) - 1
     closing = np.append(np.flatnonzero(_changes(slot_of_segment))[1:], len(start))[: len(start)] - 1
+    of_row = np.cumsum(new_segment) - 1
     return Segments(
         start=start,
-        of_row=np.cumsum(new_segment) - 1,
+        of_row=of_row,
         slot=slot_of_segment,
         goes_on=~begins[start],
         closing=closing,
         closing_slot=slot_of_segment[closing],
         last_row=last_row[closing],
+        lift=of_row * _LIFT,
     )
 
 
@@ -310,14 +335,14 @@ def _one_earlier(after: NDArray[Any], start: NDArray[np.intp], before: NDArray[A
 
 
 def _running_max(
-    values: NDArray[np.int64], start: NDArray[np.intp], of_row: NDArray[np.intp], carried: NDArray[np.int64]
+    values: NDArray[np.int64], start: NDArray[np.intp], lift: NDArray[np.int64], carried: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Return the running maximum of each segment, which starts from what it carried.
 
-    One `maximum.accumulate` does them all: each segment is lifted above everything before it, so that the maximum
-    cannot see across, and lowered again afterwards. With values within +-2**42 that fits 2**18 segments in an int64.
+    One `maximum.accumulate` does them all: each segment is lifted above everything before it (`lift`: its number times
+    `_LIFT`), so that the maximum cannot see across, and lowered again afterwards. With values within +-2**42 that
+    fits 2**18 segments in an int64.
     """
-    lift = of_row * _LIFT
     lifted = values + lift
     lifted[start] = np.maximum(lifted[start], carried + lift[start])
     highest: NDArray[np.int64] = np.maximum.accumulate(lifted) - lift

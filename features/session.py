@@ -105,7 +105,10 @@ FEATURES: tuple[str, ...] = tuple(CATALOGUE)
 
 def matrix_of(features: Features) -> NDArray[np.float64]:
     """Put the features side by side: float64 (events, features), columns in the order of `FEATURES`."""
-    return np.column_stack([features[name] for name in FEATURES]).astype(np.float64, copy=False)
+    matrix = np.empty((len(features[FEATURES[0]]), len(FEATURES)))
+    for column, name in enumerate(FEATURES):
+        matrix[:, column] = features[name]
+    return matrix
 
 
 FEATURE_SET_ID = hashlib.sha256(f"{MEANING}:{','.join(FEATURES)}".encode()).hexdigest()[:16]

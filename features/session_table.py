@@ -54,6 +54,9 @@ class SessionTable:
         """All columns of one number a session, (slots, columns); unsigned ones with the same bits."""
         self.place: dict[str, int] = {}
         """Where in `numbers` a column lies."""
+        self.group: dict[tuple[str, ...], slice] = {}
+        """Where those lie that are used together."""
+        self._carried_by_group: dict[tuple[str, ...], Carried] = {}
         self.neutral: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         """One row of `numbers` as a session without events has it."""
         self.neutral_row = b""
@@ -87,6 +90,22 @@ class SessionTable:
             raise StateError(msg)
         return self.columns[name]
 
+    def places(self, names: tuple[str, ...], carried: Carried) -> slice:
+        """Return where in `numbers` some columns lie that are used together; new ones are neutral for everybody.
+
+        Raises:
+            StateError: If a name already means something else, or some of them are used with others elsewhere.
+        """
+        if self._carried_by_group.get(names) != carried:
+            for name in names:
+                self.column(name, carried)
+            first = self.place[names[0]]
+            if [self.place[name] for name in names] != list(range(first, first + len(names))):
+                msg = f"state columns {', '.join(names)}: expected them side by side, some were used with others"
+                raise StateError(msg)
+            self._carried_by_group[names], self.group[names] = carried, slice(first, first + len(names))
+        return self.group[names]
+
     def _add(self, name: str, carried: Carried) -> None:
         column = carried.rows(self._capacity)
         if carried.width:
@@ -106,7 +125,8 @@ class SessionTable:
         """Return each session's slot; a session not seen before gets a neutral one."""
         found = list(map(self.slots.get, session_ids))
         if None in found:
-            found = [self._slot_of(session_id) for session_id in session_ids]
+            known = zip(found, session_ids, strict=True)
+            found = [self._slot_of(session_id) if slot is None else slot for slot, session_id in known]
         return np.array(found, dtype=np.int64)
 
     def _slot_of(self, session_id: str) -> int:

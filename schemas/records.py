@@ -17,6 +17,7 @@ from schemas.resolution import READER
 _READER = fastavro.parse_schema(READER)
 _CODES = {symbol: code for code, symbol in enumerate(EVENT_TYPES)}
 
+_FRAME = {name: EVENT_FRAME[name] for name in EVENT_COLUMNS}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 Record = dict[str, Any]
@@ -76,12 +77,10 @@ class RecordReader:
 def _part(rows: NDArray[np.int64], records: list[Record]) -> Part:
     for record in records:
         record["event_type"] = _CODES[record["event_type"]]
-    columns = {
-        name: pl.Series(name, [record[name] for record in records], dtype=EVENT_FRAME[name]) for name in EVENT_COLUMNS
-    }
+    columns = pl.from_dicts(records, _FRAME) if records else pl.DataFrame(schema=_FRAME)
     sizes = {name: np.array([_size(record[name]) for record in records], np.int64) for name in STRING_COLUMNS}
     controls = any(_CONTROL.search(record[name]) for record in records for name in STRING_COLUMNS if record[name])
-    return Part(rows, columns, sizes, may_hold_controls=controls)
+    return Part(rows, columns.to_dict(), sizes, may_hold_controls=controls)
 
 
 def _size(text: str | None) -> int:
