@@ -104,13 +104,14 @@ class LiveSessions:
     def _update(self, events: pl.DataFrame) -> SessionRows:
         session_ids = events["session_id"].to_list()
         slots = self._table.slots_of(session_ids)
-        order = np.argsort(slots, kind="stable")
+        apart = len(set(session_ids)) == len(session_ids)
+        order = np.arange(len(slots)) if apart else np.argsort(slots, kind="stable")
         grouped_at = np.empty_like(order)
         grouped_at[order] = np.arange(len(order))
         grouped = EventColumns.from_frame(events).take(order)
         slots = slots[order]
 
-        running = Running.over(self._table, slots, grouped.timestamp_ms, SESSION_GAP_MS)
+        running = Running.over(self._table, slots, grouped.timestamp_ms, SESSION_GAP_MS, apart=apart)
         matrix = matrix_of(session_features(grouped, running))
         firsts = running.firsts(first_offset=grouped.offset, partial=np.zeros(len(slots), dtype=np.int64))
         first_ms = running.after("first_ms")

@@ -1,7 +1,8 @@
 """Running aggregates of many sessions at once: the one clever file.
 
 A batch holds events of many sessions, a few of each. A record-at-a-time program would look up each event's session,
-add to its sums, and read the features off. Here the whole batch is done in a few NumPy passes a column:
+add to its sums, and read the features off. Here the whole batch is done in a few NumPy passes
+a column (`features/segments.py` does them):
 
     slot       7  7  7 | 12 12 | 31        events grouped by session, in offset order inside a group
     value      1  0  1 |  1  1 |  0        for example: was this a failed login?
@@ -25,6 +26,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from features.segments import LATEST_TIME_MS, Segments, cut
 from features.session_table import Carried, SessionTable, StateError
 
 NEVER_MS = -(2**42)
@@ -32,31 +34,6 @@ NEVER_MS = -(2**42)
 
 _NUMBER, _CODE = Carried("<i8"), Carried("<u8")
 _LATEST, _LATEST_NAME = Carried("<i8", NEVER_MS), ("latest_ms",)
-_LATEST_TIME_MS = 2**42
-_LIFT = np.int64(2**44)
-"""More than any two values of a running maximum differ by; see `_running_max`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segments:
-    """The pieces of a batch: runs of neighbouring rows that belong to one instance of one session."""
-
-    start: NDArray[np.intp]
-    """The first row of each segment."""
-    of_row: NDArray[np.intp]
-    """The segment of each row."""
-    slot: NDArray[np.int64]
-    """The session of each segment, by its slot in the table."""
-    goes_on: NDArray[np.bool_]
-    """Whether the segment goes on with an instance that the table holds; otherwise it begins one."""
-    closing: NDArray[np.intp]
-    """The last segment of each session; what it leaves goes back to the table."""
-    closing_slot: NDArray[np.int64]
-    """The session of each closing segment."""
-    last_row: NDArray[np.intp]
-    """The last row of each closing segment."""
-    lift: NDArray[np.int64]
-    """For each row, see `_running_max`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +101,8 @@ class Running:
         slot: NDArray[np.int64],
         timestamp_ms: NDArray[np.int64],
         session_gap_ms: int,
+        *,
+        apart: bool = False,
     ) -> Self:
         """Cut a batch into segments.
 
@@ -134,22 +113,19 @@ class Running:
             slot: Each row's session; equal ones stand side by side.
             timestamp_ms: Each row's event time, from 0 to 2**42.
             session_gap_ms: The longest pause inside an instance.
+            apart: Whether it is known that no session has two rows.
 
         Raises:
             StateError: If a time lies outside, which would spoil the running maxima.
         """
-        if len(timestamp_ms) and not 0 <= timestamp_ms.min() <= timestamp_ms.max() < _LATEST_TIME_MS:
+        if len(timestamp_ms) and not 0 <= timestamp_ms.min() <= timestamp_ms.max() < LATEST_TIME_MS:
             msg = (
-                f"event times must lie from 0 to {_LATEST_TIME_MS} ms, got {timestamp_ms.min()} to {timestamp_ms.max()}"
+                f"event times must lie from 0 to {LATEST_TIME_MS} ms, got {timestamp_ms.min()} to {timestamp_ms.max()}"
             )
             raise StateError(msg)
-        place = table.places(_LATEST_NAME, _LATEST).start
-        new_session = _changes(slot)
-        start, of_row = np.flatnonzero(new_session), np.cumsum(new_session) - 1
-        carried = table.numbers[slot[start], place]
-        latest = _running_max(timestamp_ms, start, of_row * _LIFT, carried)
-        begins = timestamp_ms - _one_earlier(latest, start, carried) > session_gap_ms
-        segments = _cut(slot, new_session, begins)
+        table.places(_LATEST_NAME, _LATEST)
+        latest_ms = table.columns["latest_ms"]
+        segments, latest, begins = cut(slot, timestamp_ms, latest_ms, session_gap_ms, apart=apart)
         numbers = table.numbers[segments.slot]
         numbers[~segments.goes_on] = table.neutral
         running = cls(table, segments, begins, latest, numbers)
@@ -159,7 +135,7 @@ class Running:
     def since_latest_ms(self, at_most: int) -> NDArray[np.int64]:
         """Return how far each row moved its instance's largest timestamp: 0 where it began it, or was an older row."""
         latest = self._traces[0]
-        before = _one_earlier(latest.after, self.segments.start, latest.before)[0]
+        before = self.segments.one_earlier(latest.after, latest.before)[0]
         return np.where(self.begins, 0, np.minimum(self.latest_ms - before, at_most))
 
     def sums(self, **values: ArrayLike) -> dict[str, NDArray[np.int64]]:
@@ -173,18 +149,18 @@ class Running:
         added = np.empty((len(names), len(self.begins)), dtype=np.int64)
         for column, value in zip(added, values.values(), strict=True):
             column[:] = value
-        return self._keep(names, carried, self._running_sum(added, carried))
+        return self._keep(names, carried, self.segments.running_sum(added, carried))
 
     def max(self, name: str, values: NDArray[np.int64], neutral: int = 0) -> NDArray[np.int64]:
         """Keep the largest, at least the neutral value. Everything lies within +-2**42."""
         carried = self._start_of((name,), Carried("<i8", neutral))
-        after = _running_max(values, self.segments.start, self.segments.lift, carried[0])
+        after = self.segments.running_max(values, carried[0])
         return self._keep((name,), carried, after[None])[name]
 
     def min(self, name: str, values: NDArray[np.int64], neutral: int) -> NDArray[np.int64]:
         """Keep the smallest, at most the neutral value. Everything lies within +-2**42."""
         carried = self._start_of((name,), Carried("<i8", neutral))
-        after = -_running_max(-values, self.segments.start, self.segments.lift, -carried[0])
+        after = -self.segments.running_max(-values, -carried[0])
         return self._keep((name,), carried, after[None])[name]
 
     def firsts(self, **values: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
@@ -199,12 +175,9 @@ class Running:
         """Return the last known code *before* each row, 0 where there is none. A code of 0 is not known."""
         names, given = tuple(codes), np.array(list(codes.values()))
         carried = self._start_of(names, _CODE)
-        known_at = np.maximum.accumulate(np.where(given != 0, np.arange(given.shape[1]), -1), axis=1)
-        in_segment = known_at >= self.segments.start[self.segments.of_row]
-        known = given[np.arange(len(names))[:, None], known_at]
-        after = np.where(in_segment, known, carried[:, self.segments.of_row])
+        after = self.segments.last_known(given, carried)
         self._keep(names, carried, after)
-        return dict(zip(names, _one_earlier(after, self.segments.start, carried), strict=True))
+        return dict(zip(names, self.segments.one_earlier(after, carried), strict=True))
 
     def distinct(self, name: str, codes: NDArray[np.uint64], at_most: int) -> NDArray[np.int64]:
         """Count the different codes, up to `at_most`: then the set is full, and later ones are not remembered.
@@ -220,13 +193,16 @@ class Running:
         added = np.zeros(len(code), dtype=np.int64)
         added[row] = 1
         self._traces.append(_SetTrace((name,), carried, sets, code, added != 0))
-        return self._running_sum(added, size)
+        return self.segments.running_sum(added, size)
 
     def _new_members(
         self, code: NDArray[np.uint32], sets: NDArray[np.uint32], size: NDArray[np.intp]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
         """Find the rows whose code is new to their segment's set; return row, segment, and place in the set."""
         unseen = np.flatnonzero(~(sets[self.segments.of_row] == code[:, None]).any(axis=1))
+        if self.segments.apart:
+            unseen = unseen[size[unseen] < sets.shape[1]]
+            return unseen, unseen, size[unseen]
         of_segment_and_code = self.segments.of_row[unseen] << 32 | code[unseen]
         _, first = np.unique(of_segment_and_code, return_index=True)
         row = np.sort(unseen[first])
@@ -286,64 +262,7 @@ class Running:
         sets[~self.segments.goes_on] = 0
         return sets
 
-    def _running_sum(self, added: NDArray[np.int64], carried: NDArray[Any]) -> NDArray[np.int64]:
-        """Do the sum that the module's picture shows, along the last axis."""
-        total, start = np.cumsum(added, axis=-1), self.segments.start
-        before = carried - total[..., start] + added[..., start]
-        summed: NDArray[np.int64] = total + before[..., self.segments.of_row]
-        return summed
-
     def _keep(self, names: tuple[str, ...], before: NDArray[Any], after: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Keep columns for `hand_back` and `state_before`; return them by name."""
         self._traces.append(_Trace(names, self.table.group[names], before, after))
         return dict(zip(names, after, strict=True))
-
-
-def _changes(slot: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say where a value differs from the one before; the first one does."""
-    changes = np.ones(len(slot), dtype=np.bool_)
-    np.not_equal(slot[1:], slot[:-1], out=changes[1:])
-    return changes
-
-
-def _cut(slot: NDArray[np.int64], new_session: NDArray[np.bool_], begins: NDArray[np.bool_]) -> Segments:
-    """Begin a segment where a session begins in the batch, and where an instance begins."""
-    new_segment = new_session | begins
-    start = np.flatnonzero(new_segment)
-    slot_of_segment = slot[start]
-    last_row = np.append(start[1:], len(slot)) - 1
-    closing = np.append(np.flatnonzero(_changes(slot_of_segment))[1:], len(start))[: len(start)] - 1
-    of_row = np.cumsum(new_segment) - 1
-    return Segments(
-        start=start,
-        of_row=of_row,
-        slot=slot_of_segment,
-        goes_on=~begins[start],
-        closing=closing,
-        closing_slot=slot_of_segment[closing],
-        last_row=last_row[closing],
-        lift=of_row * _LIFT,
-    )
-
-
-def _one_earlier(after: NDArray[Any], start: NDArray[np.intp], before: NDArray[Any]) -> NDArray[Any]:
-    """Move columns down by one row: inside a segment the row before, at its start what the segment started from."""
-    earlier = np.empty_like(after)
-    earlier[..., 1:] = after[..., :-1]
-    earlier[..., start] = before
-    return earlier
-
-
-def _running_max(
-    values: NDArray[np.int64], start: NDArray[np.intp], lift: NDArray[np.int64], carried: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the running maximum of each segment, which starts from what it carried.
-
-    One `maximum.accumulate` does them all: each segment is lifted above everything before it (`lift`: its number times
-    `_LIFT`), so that the maximum cannot see across, and lowered again afterwards. With values within +-2**42 that
-    fits 2**18 segments in an int64.
-    """
-    lifted = values + lift
-    lifted[start] = np.maximum(lifted[start], carried + lift[start])
-    highest: NDArray[np.int64] = np.maximum.accumulate(lifted) - lift
-    return highest
