@@ -20,8 +20,6 @@ try:
 except PackageNotFoundError:  # run from a checkout, which is not installed
     CODE_VERSION = "checkout"
 
-_AS_READ = ("device_risk", "account_status", "recent_failures")
-
 
 @dataclass(frozen=True, slots=True)
 class FlagMessages:
@@ -74,7 +72,7 @@ class FlagMessages:
             "model_id": configuration.model_id,
             "feature_set_id": configuration.feature_set_id,
             "configuration_id": configuration.id,
-            "enrichment": [{"key": key, "value": str(event[key])} for key in _AS_READ],
+            "enrichment": [{"key": key, "value": str(answers[row])} for key, answers in enriched.as_read.items()],
             "degraded": [*enriched.degraded, *(["partial_features"] if rows.partial[row] else [])],
             "flagged_at": now_ms(),
         }

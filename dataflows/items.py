@@ -5,6 +5,7 @@ An item is always a batch of one partition, never an event: the engine's cost is
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, Self
@@ -13,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.events import EventColumns
 from features.live_sessions import SessionRows
 from features.page_windows import PageCount
 from model.decision import Crossing, Level
@@ -78,10 +80,12 @@ class DecodedBatch:
 
     Attributes:
         events: Event frame (row is the place in `raw`) with `offset` and `kafka_ms`; pages are in normal form.
+        columns: Their numbers.
     """
 
     raw: RawBatch
     events: pl.DataFrame
+    columns: EventColumns
     rejects: list[Reject]
 
 
@@ -111,6 +115,7 @@ class AdmittedBatch:
     partition: int
     configuration: Configuration
     events: pl.DataFrame
+    columns: EventColumns
     dead_letters: list[DeadLetter]
     watermark_ms: int | None
     unread: int
@@ -132,12 +137,15 @@ class EnrichedBatch:
     """The events with the answers of the stores, and the stores that did not answer.
 
     Attributes:
-        events: With the columns of `features.events.ANSWERS`, and `account_status` as it was read.
+        columns: With the answers as the features want them.
+        as_read: The answers of each store as they were read, one an event, by name.
     """
 
     partition: int
     configuration: Configuration
     events: pl.DataFrame
+    columns: EventColumns
+    as_read: Mapping[str, Sequence[float | str]]
     watermark_ms: int | None
     degraded: tuple[str, ...]
 

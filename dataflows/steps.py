@@ -25,7 +25,7 @@ from dataflows.items import (
 )
 from dataflows.models import Models
 from features.admission import ADMITTED, DUPLICATE, LATE, Admission
-from features.codes import with_codes
+from features.events import EventColumns
 from features.live_sessions import LiveSessions
 from features.page_windows import PageWindows
 from features.pages import with_normal_pages
@@ -53,22 +53,24 @@ class Decode:
         decoded = decode(values, kafka_ms, self.writers)
         metrics.FALLBACK_RECORDS.inc(decoded.by_record)
         rows = decoded.events["row"].to_numpy()
-        events = with_codes(with_normal_pages(decoded.events)).hstack(
+        events = with_normal_pages(decoded.events).hstack(
             [pl.Series("offset", offsets[rows]), pl.Series("kafka_ms", kafka_ms[rows])]
         )
+        columns = EventColumns.from_frame(events)
         metrics.KEY_MISMATCH.inc(_key_mismatches([key for raw in raws for key in raw.keys], events))
         starts = np.cumsum([0, *(len(raw.values) for raw in raws)]).tolist()
         cuts = np.searchsorted(rows, starts).tolist()
         batches = []
         for at, (key, raw) in enumerate(items):
-            mine = events[cuts[at] : cuts[at + 1]]
+            place = slice(cuts[at], cuts[at + 1])
+            mine = events[place]
             mine.replace_column(mine.get_column_index("row"), mine["row"] - starts[at])
             rejects = [
                 replace(reject, row=reject.row - starts[at])
                 for reject in decoded.rejects
                 if starts[at] <= reject.row < starts[at + 1]
             ]
-            batches.append((key, DecodedBatch(raw, mine, rejects)))
+            batches.append((key, DecodedBatch(raw, mine, columns.take(place), rejects)))
         return batches
 
 
@@ -81,16 +83,19 @@ class Admit:
     def __call__(self, decoded: DecodedBatch) -> AdmittedBatch:
         """Judge a batch."""
         raw, events = decoded.raw, decoded.events
-        verdicts = self.state.judge(events)
+        verdicts = self.state.judge(decoded.columns)
         self.state.counts["dead"] += len(decoded.rejects)
         late = events["row"].to_numpy()[verdicts.verdict == LATE].tolist()
         dead_letters = [_dead_letter(raw, reject) for reject in decoded.rejects]
         dead_letters += [_dead_letter(raw, self._too_late(row)) for row in late]
         self._show(decoded, dead_letters, verdicts.verdict, verdicts.id_reused)
+        admitted = verdicts.verdict == ADMITTED
+        every = admitted.all()
         return AdmittedBatch(
             partition=raw.partition,
             configuration=raw.configuration,
-            events=_those(events, verdicts.verdict == ADMITTED),
+            events=events if every else events.filter(pl.Series(admitted)),
+            columns=decoded.columns if every else decoded.columns.take(admitted),
             dead_letters=dead_letters,
             watermark_ms=verdicts.watermark_ms,
             unread=raw.unread,
@@ -115,10 +120,6 @@ class Admit:
         if self.state.watermark_ms is not None:
             metrics.WATERMARK.labels(partition).set(self.state.watermark_ms / 1000)
             metrics.DUPLICATE_HORIZON.labels(partition).set(self.state.horizon_ms / 1000)
-
-
-def _those(events: pl.DataFrame, wanted: NDArray[np.bool_]) -> pl.DataFrame:
-    return events if wanted.all() else events.filter(pl.Series(wanted))
 
 
 def _key_mismatches(keys: list[bytes | None], events: pl.DataFrame) -> int:
@@ -163,7 +164,7 @@ class UpdateSessions:
     def __call__(self, enriched: EnrichedBatch) -> FeatureBatch:
         """Add a batch to its sessions."""
         evicted = self.state.evicted
-        rows = self.state.update(enriched.events, enriched.watermark_ms)
+        rows = self.state.update(enriched.events, enriched.watermark_ms, enriched.columns)
         partition = str(enriched.partition)
         metrics.LIVE_SESSIONS.labels(partition).set(len(self.state))
         metrics.STATE_BYTES.labels(partition).set(self.state.state_bytes)

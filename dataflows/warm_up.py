@@ -10,6 +10,7 @@ import numpy as np
 
 from dataflows.models import OpenModel
 from features.admission import Admission
+from features.events import EventColumns
 from features.live_sessions import LiveSessions
 from features.page_windows import PageWindows
 from features.pages import with_normal_pages
@@ -41,7 +42,7 @@ def warm_up(model: OpenModel) -> None:
     writer = WriterSchema.from_definition(catalogue.EVENT.definition)
     kafka_ms = np.full(_ROWS, _EVENT["timestamp"], dtype=np.int64)
     events = with_normal_pages(decode([record] * _ROWS, kafka_ms, {catalogue.EVENT.id: writer}).events)
-    Admission().judge(events)
+    Admission().judge(EventColumns.from_frame(events))
     PageWindows().count(events, None)
     matrix = LiveSessions().update(events, None).matrix
     model.scorer.score(matrix)

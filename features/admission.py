@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from features.codes import mixed, string_codes
+from features.codes import mixed
+from features.events import EventColumns
 from features.snapshot import pack, unpack
 
 HORIZON = 262_144
@@ -34,6 +34,7 @@ _KIND = "admission"
 _BEFORE_ALL_TIME = -(2**62)
 _CONTENT_BITS = 24
 """A mark's low bits tell the content apart, the high ones the session and event id."""
+_LOW = np.uint64((1 << _CONTENT_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +104,8 @@ class Admission:
         while len(self._marks_at) > 1 and self._marks_at[1][0] <= self._recent.seen - self._recent.horizon:
             self._marks_at.popleft()
 
-    def judge(self, events: pl.DataFrame) -> Verdicts:
-        """Decide on a batch of valid events, in offset order.
-
-        Args:
-            events: Event frame; uses session_id, event_id, event_type and timestamp.
-        """
+    def judge(self, events: EventColumns) -> Verdicts:
+        """Decide on a batch of valid events, in offset order."""
         rows = _rows(events)
         verdict, reused = self._at_once(rows) or self._one_by_one(rows)
         self._note_horizon()
@@ -270,9 +267,7 @@ def _events_of(marks: NDArray[np.uint64]) -> list[int]:
     return events
 
 
-def _rows(events: pl.DataFrame) -> _Rows:
-    session, event = string_codes(events, "session_id", "event_id")
-    timestamp_ms = events["timestamp"].to_numpy()
-    content = mixed(timestamp_ms.view(np.uint64), events["event_type"].to_numpy().astype(np.uint64))
-    low = np.uint64((1 << _CONTENT_BITS) - 1)
-    return _Rows((mixed(session, event) & ~low) | (content & low), session, timestamp_ms)
+def _rows(events: EventColumns) -> _Rows:
+    content = mixed(events.timestamp_ms.view(np.uint64), events.type.astype(np.uint64))
+    mark = (mixed(events.session, events.event) & ~_LOW) | (content & _LOW)
+    return _Rows(mark, events.session, events.timestamp_ms)

@@ -21,24 +21,8 @@ _FEW = 2_000
 _MULTIPLY = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
-CODED = ("session_id", "event_id", "page", "device_fingerprint", "ip")
-"""The columns of an event frame that state knows by code."""
-
-
-def with_codes(events: pl.DataFrame) -> pl.DataFrame:
-    """Add the codes of every coded column, so that one call computes those of all partitions and of all steps."""
-    codes = string_codes(events, *CODED)
-    return events.hstack([pl.Series(_column_of(name), code) for name, code in zip(CODED, codes, strict=True)])
-
-
 def string_codes(frame: pl.DataFrame, *names: str) -> list[NDArray[np.uint64]]:
-    """Return the codes of the named String columns, one uint64 array a column, in the frame's row order.
-
-    Those that `with_codes` has added are taken, the others computed.
-    """
-    there = frame.columns
-    if all(_column_of(name) in there for name in names):
-        return [frame[_column_of(name)].to_numpy() for name in names]
+    """Return the codes of the named String columns, one uint64 array a column, in the frame's row order."""
     columns = [frame[name] for name in names]
     coded = _few_codes(columns) if len(columns) * frame.height <= _FEW else _many_codes(columns)
     known = np.where(coded == _OF_EMPTY, np.uint64(0), np.maximum(coded, np.uint64(1)))
@@ -58,10 +42,6 @@ def _many_codes(columns: list[pl.Series]) -> NDArray[np.uint64]:
 
 
 _XXH64 = plh.col("text").nchash.xxhash64().fill_null(_OF_EMPTY)
-
-
-def _column_of(name: str) -> str:
-    return f"{name}_code"
 
 
 def mixed(left: NDArray[np.uint64], right: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -18,6 +18,8 @@ class EventColumns:
     """A batch of events, one element an event in every array.
 
     Attributes:
+        session: uint64 code of the session id.
+        event: uint64 code of the event id.
         type: uint8, position in `schemas.events.EVENT_TYPES`.
         page: uint64 code of the normalised page.
         timestamp_ms: int64, event time.
@@ -30,6 +32,8 @@ class EventColumns:
         recent_failures: float64, the user's failed logins in the last hour.
     """
 
+    session: NDArray[np.uint64]
+    event: NDArray[np.uint64]
     type: NDArray[np.uint8]
     page: NDArray[np.uint64]
     timestamp_ms: NDArray[np.int64]
@@ -44,8 +48,11 @@ class EventColumns:
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> Self:
         """Take the columns from an event frame with normalised pages; absent answers and offsets are 0."""
-        page, device, ip = string_codes(frame, "page", "device_fingerprint", "ip")
+        names = ("session_id", "event_id", "page", "device_fingerprint", "ip")
+        session, event, page, device, ip = string_codes(frame, *names)
         return cls(
+            session=session,
+            event=event,
             type=frame["event_type"].to_numpy(),
             page=page,
             timestamp_ms=frame["timestamp"].to_numpy(),
@@ -56,7 +63,7 @@ class EventColumns:
             **{name: _column(frame, name, np.float64) for name in ANSWERS},
         )
 
-    def take(self, order: NDArray[np.intp]) -> Self:
+    def take(self, order: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
         """Return the same events in another order, or some of them."""
         return type(self)(**{name: getattr(self, name)[order] for name in self.__slots__})
 

@@ -77,7 +77,7 @@ class LiveSessions:
         self.evicted = 0
         self._swept_ms: int | None = None
         self._table = SessionTable()
-        self._update(_NOBODY)  # the features declare the columns that they carry
+        self._update([], EventColumns.from_frame(_NOBODY))  # the features declare the columns that they carry
 
     def __len__(self) -> int:
         return len(self._table)
@@ -87,28 +87,31 @@ class LiveSessions:
         """Bytes of the state in memory."""
         return self._table.state_bytes
 
-    def update(self, events: pl.DataFrame, watermark_ms: int | None) -> SessionRows:
+    def update(
+        self, events: pl.DataFrame, watermark_ms: int | None, columns: EventColumns | None = None
+    ) -> SessionRows:
         """Take a batch of admitted events in offset order.
 
         Args:
             events: Event frame with normalised pages, and the columns of `EventColumns.from_frame`.
             watermark_ms: The partition's watermark after the batch, None while there is none.
+            columns: Those of the events, where they have been taken already.
 
         Returns:
             The features after each event.
         """
-        rows = self._update(events)
+        columns = EventColumns.from_frame(events) if columns is None else columns
+        rows = self._update(events["session_id"].to_list(), columns)
         rows.freed.extend(self._sweep(watermark_ms))
         return rows
 
-    def _update(self, events: pl.DataFrame) -> SessionRows:
-        session_ids = events["session_id"].to_list()
+    def _update(self, session_ids: list[str], events: EventColumns) -> SessionRows:
         slots = self._table.slots_of(session_ids)
         apart = len(set(session_ids)) == len(session_ids)
         order = np.arange(len(slots)) if apart else np.argsort(slots, kind="stable")
         grouped_at = np.empty_like(order)
         grouped_at[order] = np.arange(len(order))
-        grouped = EventColumns.from_frame(events).take(order)
+        grouped = events.take(order)
         slots = slots[order]
 
         running = Running.over(self._table, slots, grouped.timestamp_ms, SESSION_GAP_MS, apart=apart)
@@ -209,6 +212,7 @@ def vector_after(state_before: bytes, event: pl.DataFrame) -> NDArray[np.float64
 _NOBODY = pl.DataFrame(
     schema={
         "session_id": pl.String,
+        "event_id": pl.String,
         "event_type": pl.UInt8,
         "page": pl.String,
         "timestamp": pl.Int64,

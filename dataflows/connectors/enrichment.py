@@ -6,27 +6,33 @@ A look-up that fails gives exactly what absent keys give, and is named in the fl
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
-import polars as pl
 import redis
 from redis.exceptions import RedisError
 
 from dataflows.items import AdmittedBatch, EnrichedBatch
 from dataflows.service import Service
+from features.events import EventColumns
 from observability import metrics
 
 logger = logging.getLogger("fraud.enrich")
 
 DEADLINE_SECONDS = 0.05
 _REMEMBER_SECONDS = 2.0
-_MAX_REMEMBERED = 200_000
+_MAX_REMEMBERED = 100_000
+"""Of each question."""
 _BREAKER_SECONDS = 1.0
 _LOCKED = frozenset({"locked", "blocked", "suspended"})
 
+Answer = float | str
+Answers = dict[str, dict[str, Answer]]
+"""By question, by name."""
+AsRead = dict[str, list[Answer]]
 Keyed = tuple[str, AdmittedBatch]
 Enriched = tuple[str, EnrichedBatch]
 
@@ -36,7 +42,7 @@ class Question:
     """One thing that we ask of Redis for an event.
 
     Attributes:
-        column: Where the answer goes in the event frame.
+        column: What the answer is called.
         of: The event's column that names whom we ask about.
         key: The Redis key, with `{}` for the name.
         parse: Reads a value; raises ValueError if it is none.
@@ -46,10 +52,10 @@ class Question:
     column: str
     of: str
     key: str
-    parse: Callable[[str], float | str]
-    absent: float | str
+    parse: Callable[[str], Answer]
+    absent: Answer
 
-    def read(self, value: bytes | None) -> float | str:
+    def read(self, value: bytes | None) -> Answer:
         """Return the answer; a value that is none is counted and taken as absent."""
         if value is None:
             return self.absent
@@ -81,10 +87,12 @@ QUESTIONS = (
     Question("account_status", "user_id", "account:{}:status", str, ""),
     Question("recent_failures", "user_id", "user:{}:login_failures", _count, 0.0),
 )
+_NAMED = tuple(dict.fromkeys(question.of for question in QUESTIONS))
+"""The columns that name whom we ask about."""
 
 
 class Memory:
-    """Answers not older than a few seconds, in two generations: the older one is dropped whole.
+    """Answers to one question, not older than a few seconds, in two generations: the older one is dropped whole.
 
     The workers of a process share one; a generation only grows, so a look-up that holds on to both is safe.
 
@@ -96,21 +104,28 @@ class Memory:
     def __init__(self, seconds: float = _REMEMBER_SECONDS, most: int = _MAX_REMEMBERED) -> None:
         self._seconds = seconds
         self._most = most
-        self._new: dict[str, bytes | None] = {}
-        self._old: dict[str, bytes | None] = {}
+        self._new: dict[str, Answer] = {}
+        self._old: dict[str, Answer] = {}
         self._turns_at = 0.0
 
-    def split(self, keys: Sequence[str], now: float) -> tuple[dict[str, bytes | None], list[str]]:
-        """Return what is remembered of these keys, and the keys that have to be asked for."""
+    def split(self, names: Iterable[str], now: float) -> tuple[dict[str, Answer], list[str]]:
+        """Return what is remembered of these names, and the names that have to be asked for."""
         if now >= self._turns_at or len(self._new) > self._most:
             self._old = self._new if now < self._turns_at + self._seconds else {}
             self._new = {}
             self._turns_at = now + self._seconds
+        known, unknown = {}, []
         new, old = self._new, self._old
-        known = {key: new[key] if key in new else old[key] for key in keys if key in new or key in old}
-        return known, [key for key in keys if key not in known]
+        for name in names:
+            if name in new:
+                known[name] = new[name]
+            elif name in old:
+                known[name] = old[name]
+            else:
+                unknown.append(name)
+        return known, unknown
 
-    def keep(self, answers: dict[str, bytes | None]) -> None:
+    def keep(self, answers: dict[str, Answer]) -> None:
         """Remember answers."""
         self._new |= answers
 
@@ -125,40 +140,46 @@ class Enrich:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._asks_nobody = service.settings.enrichment == "none"
-        self._memory = Memory()
+        self._memory = {question.column: Memory() for question in QUESTIONS}
         self._closed_until = 0.0
         self._client: Any = None
 
     def __call__(self, items: Sequence[Keyed]) -> list[Enriched]:
         """Join the answers to the events of these batches."""
-        answers, degraded = ({}, ()) if self._asks_nobody else self._ask(_keys_of(items))
+        if self._asks_nobody:
+            return [(key, _without_answers(admitted)) for key, admitted in items]
+        names = [{of: admitted.events[of].to_list() for of in _NAMED} for _, admitted in items]
+        answers, degraded = self._answers(names)
         return [
-            (
-                key,
-                EnrichedBatch(
-                    admitted.partition,
-                    admitted.configuration,
-                    with_answers(admitted.events, answers),
-                    admitted.watermark_ms,
-                    degraded,
-                ),
-            )
-            for key, admitted in items
+            (key, _with_answers(admitted, asked, answers, degraded))
+            for (key, admitted), asked in zip(items, names, strict=True)
         ]
 
-    def _ask(self, keys: list[str]) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
+    def _answers(self, names: list[dict[str, list[str]]]) -> tuple[Answers, tuple[str, ...]]:
+        """Return what is known of all names, and which stores did not answer."""
+        each = {of: dict.fromkeys(chain.from_iterable(asked[of] for asked in names)) for of in _NAMED}
+        answers: Answers = {}
+        keys: dict[str, tuple[Question, str]] = {}
+        now = time.monotonic()
+        for question in QUESTIONS:
+            answers[question.column], unknown = self._memory[question.column].split(
+                filter(None, each[question.of]), now
+            )
+            keys |= {question.key.format(name): (question, name) for name in unknown}
         if not keys:
-            return {}, ()
-        known, unknown = self._memory.split(keys, time.monotonic())
-        if not unknown:
-            return known, ()
-        answers = self._fetch(unknown)
-        if answers is None:
-            return known, ("redis",)
-        self._memory.keep(answers)
-        return known | answers, ()
+            return answers, ()
+        values = self._fetch(list(keys))
+        if values is None:
+            return answers, ("redis",)
+        fetched: Answers = {question.column: {} for question in QUESTIONS}
+        for (question, name), value in zip(keys.values(), values, strict=True):
+            fetched[question.column][name] = question.read(value)
+        for column, found in fetched.items():
+            self._memory[column].keep(found)
+            answers[column] |= found
+        return answers, ()
 
-    def _fetch(self, keys: list[str]) -> dict[str, bytes | None] | None:
+    def _fetch(self, keys: list[str]) -> list[bytes | None] | None:
         """Ask Redis; return None if it has not answered in time, and let it rest for a second then."""
         if time.monotonic() < self._closed_until:
             return None
@@ -170,38 +191,48 @@ class Enrich:
                 retry=None,
             )
         try:
-            values = self._client.mget(keys)
+            values: list[bytes | None] = self._client.mget(keys)
         except (RedisError, OSError) as error:
             metrics.REDIS_ERRORS.labels("enrich").inc()
             self._service.readiness.report("redis look-ups", f"{type(error).__name__}: scoring goes on without")
             self._closed_until = time.monotonic() + _BREAKER_SECONDS
             return None
         self._service.readiness.report("redis look-ups")
-        return dict(zip(keys, values, strict=True))
+        return values
 
 
-def _keys_of(items: Sequence[Keyed]) -> list[str]:
-    """Return every key to ask for, once."""
-    keys: dict[str, None] = {}
+def _with_answers(
+    admitted: AdmittedBatch, names: dict[str, list[str]], answers: Answers, degraded: tuple[str, ...]
+) -> EnrichedBatch:
+    """Put the answers to the rows that asked; those of whom nobody knows anything get what is neutral."""
+    as_read = {}
     for question in QUESTIONS:
-        for _, admitted in items:
-            names = dict.fromkeys(admitted.events[question.of].to_list())
-            keys |= dict.fromkeys(question.key.format(name) for name in names if name)
-    return list(keys)
+        known, absent = answers[question.column], question.absent
+        as_read[question.column] = [known.get(name, absent) for name in names[question.of]]
+    columns = replace(
+        admitted.columns,
+        device_risk=np.array(as_read["device_risk"], dtype=np.float64),
+        account_locked=np.array([status in _LOCKED for status in as_read["account_status"]], dtype=np.float64),
+        recent_failures=np.array(as_read["recent_failures"], dtype=np.float64),
+    )
+    return _enriched(admitted, columns, as_read, degraded)
 
 
-def with_answers(events: pl.DataFrame, answers: dict[str, bytes | None]) -> pl.DataFrame:
-    """Add the answers as columns, and `account_locked` as the features want it."""
-    if not answers:
-        neutral = [pl.Series(question.column, [question.absent] * events.height) for question in QUESTIONS]
-        return events.hstack([*neutral, pl.Series("account_locked", np.zeros(events.height))])
-    columns = {question.column: _answer_column(events, question, answers) for question in QUESTIONS}
-    locked = [float(status in _LOCKED) for status in columns["account_status"].to_list()]
-    return events.hstack([*columns.values(), pl.Series("account_locked", locked, dtype=pl.Float64)])
+def _without_answers(admitted: AdmittedBatch) -> EnrichedBatch:
+    """Give every row what is neutral."""
+    as_read = {question.column: [question.absent] * admitted.events.height for question in QUESTIONS}
+    return _enriched(admitted, admitted.columns, as_read, ())
 
 
-def _answer_column(events: pl.DataFrame, question: Question, answers: dict[str, bytes | None]) -> pl.Series:
-    names = events[question.of].to_list()
-    read = {name: question.read(answers.get(question.key.format(name))) for name in dict.fromkeys(names)}
-    dtype = pl.String if isinstance(question.absent, str) else pl.Float64
-    return pl.Series(question.column, [read[name] for name in names], dtype=dtype)
+def _enriched(
+    admitted: AdmittedBatch, columns: EventColumns, as_read: AsRead, degraded: tuple[str, ...]
+) -> EnrichedBatch:
+    return EnrichedBatch(
+        partition=admitted.partition,
+        configuration=admitted.configuration,
+        events=admitted.events,
+        columns=columns,
+        as_read=as_read,
+        watermark_ms=admitted.watermark_ms,
+        degraded=degraded,
+    )

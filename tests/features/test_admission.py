@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from features.admission import ADMITTED, DUPLICATE, LATE, Admission
+from features.events import EventColumns
 from features.snapshot import SnapshotError
 from tests.builders import an_event, event_frame
 from tests.reference import ReferenceAdmission
@@ -17,7 +18,7 @@ def judged_alike(stream: Stream, cut: Cut) -> None:
     reference, admission = ReferenceAdmission(stream.horizon), Admission(horizon=stream.horizon)
     frame, reused = event_frame(stream.records), 0
     for place, restored in cut.batches():
-        verdicts = admission.judge(frame[place])
+        verdicts = admission.judge(EventColumns.from_frame(frame[place]))
         reused += verdicts.id_reused
 
         assert [NAMES[code] for code in verdicts.verdict.tolist()] == list(map(reference.judge, stream.rows[place]))
@@ -52,7 +53,8 @@ def test_a_batch_longer_than_the_horizon_forgets_rows_within_itself() -> None:
     admission = Admission(horizon=2)
     ids = ["1", "2", "1", "3", "1"]
 
-    verdicts = admission.judge(event_frame([an_event(event_id=event_id) for event_id in ids]))
+    frame = event_frame([an_event(event_id=event_id) for event_id in ids])
+    verdicts = admission.judge(EventColumns.from_frame(frame))
 
     assert [NAMES[code] for code in verdicts.verdict.tolist()] == [
         "admitted",

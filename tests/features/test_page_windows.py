@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from features.admission import ADMITTED, Admission
+from features.events import EventColumns
 from features.page_windows import PageWindows
 from features.pages import normalise_page, with_normal_pages
 from features.snapshot import SnapshotError
@@ -21,7 +22,7 @@ def admitted_batches(stream: Stream, cut: Cut) -> Iterator[tuple[pl.DataFrame, l
     """Give each batch's admitted rows (as a frame with normal pages, and as reference rows), watermark, restored."""
     admission, frame = Admission(horizon=stream.horizon), event_frame(stream.records)
     for place, restored in cut.batches():
-        verdicts = admission.judge(frame[place])
+        verdicts = admission.judge(EventColumns.from_frame(frame[place]))
         kept = verdicts.verdict == ADMITTED
         rows = [row for row, keep in zip(stream.rows[place], kept.tolist(), strict=True) if keep]
         yield with_normal_pages(frame[place].filter(pl.Series(kept))), rows, verdicts.watermark_ms, restored

@@ -14,6 +14,7 @@ import polars as pl
 from dataflows.connectors.start_offsets import Position
 from dataflows.items import Configuration
 from features.admission import Admission
+from features.events import EventColumns
 from features.live_sessions import LiveSessions
 from features.page_windows import PageWindows
 from features.pages import with_normal_pages
@@ -44,7 +45,7 @@ def written() -> dict[str, bytes]:
     """Return the state after the first part of the stream, by name."""
     admission, windows, sessions, decisions = Admission(), PageWindows(), LiveSessions(), Decisions()
     events = events_before()
-    watermark_ms = admission.judge(events).watermark_ms
+    watermark_ms = admission.judge(EventColumns.from_frame(events)).watermark_ms
     windows.count(events, watermark_ms)
     rows = sessions.update(events, watermark_ms)
     decisions.decide(rows, np.linspace(0.5, 0.9, events.height), LEVELS)
@@ -59,7 +60,7 @@ def what_follows(stored: dict[str, bytes]) -> dict[str, Any]:
     for name, state in zip(stored, (admission, windows, sessions, decisions), strict=False):
         state.restore(stored[name])
     events = events_after()
-    verdicts = admission.judge(events)
+    verdicts = admission.judge(EventColumns.from_frame(events))
     counts = windows.count(events, verdicts.watermark_ms)
     rows = sessions.update(events, verdicts.watermark_ms)
     crossings = decisions.decide(rows, np.array([0.85, 0.99]), LEVELS)
