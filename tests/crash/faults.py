@@ -68,7 +68,7 @@ def one_of_three_brokers_killed(scene: Scene) -> None:
             scene.must(not cluster.is_running(lost), "the broker lives")
         if number == middle + 1:
             cluster.start(lost)
-        time.sleep(scene.dice.uniform(0, 1.5))
+        time.sleep(scene.dice.uniform(0, 1.0))
         _kill_and_start(scene)
         scene.no_epoch_ends_since_ms = None
     scene.wait_working()
