@@ -102,7 +102,7 @@ class Running:
         timestamp_ms: NDArray[np.int64],
         session_gap_ms: int,
         *,
-        apart: bool = False,
+        apart: bool,
     ) -> Self:
         """Cut a batch into segments.
 
@@ -123,8 +123,7 @@ class Running:
                 f"event times must lie from 0 to {LATEST_TIME_MS} ms, got {timestamp_ms.min()} to {timestamp_ms.max()}"
             )
             raise StateError(msg)
-        table.places(_LATEST_NAME, _LATEST)
-        latest_ms = table.columns["latest_ms"]
+        latest_ms = table.column(*_LATEST_NAME, _LATEST)
         segments, latest, begins = cut(slot, timestamp_ms, latest_ms, session_gap_ms, apart=apart)
         numbers = table.numbers[segments.slot]
         numbers[~segments.goes_on] = table.neutral

@@ -56,7 +56,6 @@ class SessionTable:
         """Where in `numbers` a column lies."""
         self.group: dict[tuple[str, ...], slice] = {}
         """Where those lie that are used together."""
-        self._carried_by_group: dict[tuple[str, ...], Carried] = {}
         self.neutral: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         """One row of `numbers` as a session without events has it."""
         self.neutral_row = b""
@@ -96,14 +95,14 @@ class SessionTable:
         Raises:
             StateError: If a name already means something else, or some of them are used with others elsewhere.
         """
-        if self._carried_by_group.get(names) != carried:
+        if names not in self.group or self.layout[names[0]] != carried:
             for name in names:
                 self.column(name, carried)
             first = self.place[names[0]]
             if [self.place[name] for name in names] != list(range(first, first + len(names))):
                 msg = f"state columns {', '.join(names)}: expected them side by side, some were used with others"
                 raise StateError(msg)
-            self._carried_by_group[names], self.group[names] = carried, slice(first, first + len(names))
+            self.group[names] = slice(first, first + len(names))
         return self.group[names]
 
     def _add(self, name: str, carried: Carried) -> None:

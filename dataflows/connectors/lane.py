@@ -2,10 +2,10 @@
 
 import logging
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer
 
 from dataflows.connectors.first_contact import FirstContact
-from dataflows.connectors.kafka_offsets import offset_range
+from dataflows.connectors.start_offsets import StartOffsets
 from dataflows.ending import StartError
 from dataflows.settings import Settings
 from observability.health import Readiness
@@ -76,19 +76,12 @@ class Lane:
             self.partitions()
             consumer = Consumer({**self._settings.kafka(), "group.id": self._settings.kafka_group}, logger=logger)
             try:
-                ranges = {p: self._range(consumer, p) for p in self._every}
+                ends = StartOffsets(consumer, self._settings).ends
+                ranges = {p: ends(p) for p in self._every}
             finally:
                 consumer.close()
             self._with_records = frozenset(p for p, (low, high) in ranges.items() if high > low)
         return self._with_records
-
-    def _range(self, consumer: Consumer, partition: int) -> tuple[int, int]:
-        topic = self._settings.events_topic
-        try:
-            return offset_range(consumer, topic, partition, self._settings.start_timeout_seconds)
-        except KafkaException as error:
-            msg = f"partition {partition} of {topic}: cannot ask for its offsets: {error.args[0].str()}"
-            raise StartError(msg) from None
 
 
 _HOW_TO_CREATE = "create it, for example with python -m infra.topics"

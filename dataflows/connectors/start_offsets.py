@@ -60,7 +60,7 @@ class StartOffsets:
         if policy == "committed" and committed >= 0:
             return committed
         if policy == "beginning" or committed < 0:
-            return int(self._range(partition)[0])
+            return int(self.ends(partition)[0])
         msg = (
             f"partition {partition}: group {self._settings.kafka_group} has read up to {committed}, but the "
             "recovery store has no state for it; START_FROM=beginning counts all again (exact), "
@@ -85,7 +85,7 @@ class StartOffsets:
         Raises:
             StartError: If Kafka has dropped records behind it, or has never had it; or if Kafka does not answer.
         """
-        low, high = self._range(partition)
+        low, high = self.ends(partition)
         gap = max(low - offset, 0)
         metrics.OFFSET_GAP.inc(gap)
         if gap and not self._settings.accept_gap:
@@ -98,7 +98,12 @@ class StartOffsets:
             msg = f"partition {partition}: next offset is {offset}, but the topic ends at {high}: another topic?"
             raise StartError(msg)
 
-    def _range(self, partition: int) -> tuple[int, int]:
+    def ends(self, partition: int) -> tuple[int, int]:
+        """Return the oldest offset of a partition, and the one that its next record will get.
+
+        Raises:
+            StartError: If Kafka does not answer.
+        """
         try:
             return offset_range(self._consumer, self._topic, partition, self._settings.start_timeout_seconds)
         except KafkaException as error:

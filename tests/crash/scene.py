@@ -95,11 +95,10 @@ class Scene:
         self.redis = EmbeddedRedis()
         self.proxy = RedisProxy(self.redis.port) if "proxy" in needs else None
         self.registry = RegistryStub() if "registry" in needs else None
-        self.kills_ms: list[int] = []
+        self.kills_ms: list[tuple[int, int]] = []
+        """Of each kill: since when what was appended may come again, and when it was."""
         self.no_epoch_ends_since_ms: int | None = None
         """Set while a broker is gone and the others have no new leaders: what waits for them holds the epoch open."""
-        self._may_repeat_from_ms: list[int] = []
-        """For each kill."""
         self.recoveries: list[float] = []
         self.since: Since | None = None
         self.p95_ms: float | None = None
@@ -203,9 +202,8 @@ class Scene:
 
     def note_kill(self, at_ms: int) -> None:
         """Note that what the open epoch holds by now may be repeated."""
-        self.kills_ms.append(at_ms)
         open_ms = at_ms if self.no_epoch_ends_since_ms is None else self.no_epoch_ends_since_ms
-        self._may_repeat_from_ms.append(open_ms - _REPEATED_MS)
+        self.kills_ms.append((open_ms - _REPEATED_MS, at_ms))
 
     def _note_degraded(self) -> None:
         if self._with_keys:
@@ -260,8 +258,7 @@ class Scene:
             left = sum(minute >= floor for minutes in expected.counts.values() for minute in minutes)
             self.must(left > 100, f"only {left} counts had to be there again")
         verdict = check(expected, got, self.since)
-        kills = list(zip(self._may_repeat_from_ms, self.kills_ms, strict=True))
-        allowed = sum(from_ms < at <= kill_ms for from_ms, kill_ms in kills for at in got.flagged_ms)
+        allowed = sum(from_ms < at <= kill_ms for from_ms, kill_ms in self.kills_ms for at in got.flagged_ms)
         return self._figures(verdict, allowed, sum(ends.values()), len(expected.flags))
 
     def _oracle(self) -> Expected:

@@ -123,9 +123,7 @@ def test_an_outage_of_kafka_is_said_and_waited_out_and_nothing_is_lost(lonely_to
     assert offsets(read, 0) == [3, 4]
 
 
-def test_a_kafka_that_is_gone_when_a_partition_is_opened_is_one_clear_line(
-    lonely_topic: Topic,
-) -> None:
+def test_a_kafka_that_is_gone_when_a_partition_is_opened_is_one_clear_line(lonely_topic: Topic) -> None:
     service = lonely_topic.service(START_TIMEOUT="1")
     lonely_topic.kafka.broker_down()
 
