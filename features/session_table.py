@@ -62,6 +62,8 @@ class SessionTable:
         """The same, sets and all, as `row_bytes` writes it."""
         self.slots: dict[str, int] = {}
         self._free: list[int] = []
+        """Slots that were in use and are not any more."""
+        self._ever_used = 0
         self._capacity = 0
         self._id_bytes = 0
 
@@ -131,19 +133,22 @@ class SessionTable:
     def _slot_of(self, session_id: str) -> int:
         slot = self.slots.get(session_id)
         if slot is None:
-            if not self._free:
-                self._grow()
-            slot = self.slots[session_id] = self._free.pop()
+            slot = self.slots[session_id] = self._free.pop() if self._free else self._new_slot()
             self._id_bytes += _entry_bytes(session_id, slot)
         return slot
 
+    def _new_slot(self) -> int:
+        if self._ever_used == self._capacity:
+            self._grow()
+        self._ever_used += 1
+        return self._ever_used - 1
+
     def _grow(self) -> None:
-        more = max(self._capacity // 2, _MIN_CAPACITY)
+        more = max(self._capacity // 4, _MIN_CAPACITY)
         for name, carried in self.layout.items():
             if carried.width:
                 self.columns[name] = np.concatenate([self.columns[name], carried.rows(more)])
         self._take_numbers(np.concatenate([self.numbers, np.tile(self.neutral, (more, 1))]))
-        self._free.extend(range(self._capacity + more - 1, self._capacity - 1, -1))
         self._capacity += more
 
     def live(self) -> tuple[list[str], NDArray[np.int64]]:

@@ -3,11 +3,16 @@
 Counters start at 0 with the process; the gauge `fraud_partition_records` is state, and goes on over restarts.
 """
 
+from functools import cache
+from typing import TypeVar
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from observability.histogram import BatchHistogram
+
+M = TypeVar("M", Counter, Gauge)
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)
@@ -21,11 +26,17 @@ SCORE_BUCKETS = tuple(bound / 20 for bound in range(1, 20))
 
 
 def _counter(name: str, documentation: str, *labels: str) -> Counter:
-    return Counter(name, documentation, labels, registry=REGISTRY)
+    return _remembering(Counter(name, documentation, labels, registry=REGISTRY))
 
 
 def _gauge(name: str, documentation: str, *labels: str) -> Gauge:
-    return Gauge(name, documentation, labels, registry=REGISTRY)
+    return _remembering(Gauge(name, documentation, labels, registry=REGISTRY))
+
+
+def _remembering(metric: M) -> M:
+    """Let a metric remember its series by their labels: it would validate them each time, for 4 us."""
+    metric.labels = cache(metric.labels)  # type: ignore[method-assign]
+    return metric
 
 
 PARTITION_RECORDS = _gauge(
