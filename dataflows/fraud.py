@@ -22,8 +22,9 @@ from dataflows.connectors.source import EventsSource
 from dataflows.connectors.vectors import VectorSink
 from dataflows.ending import StartError
 from dataflows.flags import DeadLetterMessages, FlagMessages
+from dataflows.partition_pieces import state_in_pieces, with_pieces
 from dataflows.partition_state import partition_state
-from dataflows.recovery import claim, process_id, recovery_directory
+from dataflows.recovery import claim, process_id, recovery_directory, worker_count
 from dataflows.service import Service
 from dataflows.settings import Settings, SettingsError
 from dataflows.steps import Admit, CountPages, Decide, Decode, Score, UpdateSessions
@@ -53,9 +54,9 @@ def build(service: Service, ends: Ends) -> Dataflow:
     flow = Dataflow("fraud")
     raw = op.input("events_in", flow, ends.events)
     # (partition, RawBatch): records as they lie in Kafka
-    decoded = op.flat_map_batch("decode", raw, Decode(service.writers.known))
+    decoded = op.flat_map_batch("decode", raw, with_pieces(Decode(service.writers.known)))
     # (partition, DecodedBatch): valid events as columns, and rejects
-    admitted = op.stateful_batch("admit", decoded, partition_state(Admit, lambda: Admission(late_ms)))
+    admitted = op.stateful_batch("admit", decoded, state_in_pieces(Admit, lambda: Admission(late_ms)))
     # (partition, AdmittedBatch): events that count, and dead letters
     op.output("dead_letters_out", admitted, ends.dead_letters)
 
@@ -63,9 +64,9 @@ def build(service: Service, ends: Ends) -> Dataflow:
     # (partition, PageCounts): new absolute counts of pages by minute
     op.output("page_counts_out", counted, ends.page_counts)
 
-    enriched = op.flat_map_batch("enrich", admitted, Enrich(service))
+    enriched = op.flat_map_batch("enrich", admitted, with_pieces(Enrich(service)))
     # (partition, EnrichedBatch): with what Redis knows of devices and users
-    rows = op.stateful_batch("sessions", enriched, partition_state(UpdateSessions, lambda: LiveSessions(most, late_ms)))
+    rows = op.stateful_batch("sessions", enriched, state_in_pieces(UpdateSessions, lambda: LiveSessions(most, late_ms)))
     # (partition, FeatureBatch): one row of features an event
     scored = op.flat_map_batch("score", rows, Score(service.models))
     # (partition, ScoredBatch): with one score an event
@@ -93,7 +94,7 @@ def live_ends(service: Service) -> Ends:
 def flow() -> Dataflow:
     """Build the flow of this process: what ``python -m bytewax.run dataflows.fraud`` calls."""
     try:
-        service = Service(Settings.from_env(os.environ))
+        service = Service(_settings())
         store = recovery_directory(sys.argv, os.environ)
         if store is not None:
             service.store_lock = claim(store, process_id(sys.argv, os.environ))
@@ -103,3 +104,17 @@ def flow() -> Dataflow:
     service.ending.take_over()
     let_the_collector_rest()
     return build(service, live_ends(service))
+
+
+def _settings() -> Settings:
+    """Read the settings, and hold them against the engine's own.
+
+    Raises:
+        SettingsError: One line that says what is wrong.
+    """
+    settings = Settings.from_env(os.environ)
+    workers = worker_count(sys.argv, os.environ)
+    if workers > 1 and not settings.whole_snapshots:
+        msg = f"WHOLE_SNAPSHOTS must be 1 for {workers} workers: all pieces of a partition's state need the same one"
+        raise SettingsError(msg)
+    return settings

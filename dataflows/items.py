@@ -62,6 +62,8 @@ class RawBatch:
         offsets: int64.
         kafka_ms: int64, the record's own timestamp in Kafka.
         unread: Records of the partition that are known to lie behind this batch.
+        opens_snapshot: The number of the partition's next snapshot, on the first batch that will be in it, where
+            snapshots are in pieces; None otherwise.
     """
 
     partition: int
@@ -72,6 +74,7 @@ class RawBatch:
     offsets: NDArray[np.int64]
     kafka_ms: NDArray[np.int64]
     unread: int
+    opens_snapshot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,16 @@ class DecodedBatch:
     events: pl.DataFrame
     columns: EventColumns
     rejects: list[Reject]
+
+    @property
+    def partition(self) -> int:
+        """The partition it was read from."""
+        return self.raw.partition
+
+    @property
+    def opens_snapshot(self) -> int | None:
+        """As for `RawBatch`."""
+        return self.raw.opens_snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +123,7 @@ class AdmittedBatch:
 
     Attributes:
         watermark_ms: The partition's watermark after the batch.
+        opens_snapshot: As for `RawBatch`.
     """
 
     partition: int
@@ -119,6 +133,7 @@ class AdmittedBatch:
     dead_letters: list[DeadLetter]
     watermark_ms: int | None
     unread: int
+    opens_snapshot: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +154,7 @@ class EnrichedBatch:
     Attributes:
         columns: With the answers as the features want them.
         as_read: The answers of each store as they were read, one an event, by name.
+        opens_snapshot: As for `RawBatch`.
     """
 
     partition: int
@@ -148,6 +164,7 @@ class EnrichedBatch:
     as_read: Mapping[str, Sequence[float | str]]
     watermark_ms: int | None
     degraded: tuple[str, ...]
+    opens_snapshot: int | None
 
 
 @dataclass(frozen=True, slots=True)

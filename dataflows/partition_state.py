@@ -30,12 +30,8 @@ class PartitionLogic(StatefulBatchLogic[Any, Any, bytes]):
         self._state = state
 
     def on_batch(self, values: list[Any]) -> tuple[list[Any], bool]:
-        """Turn each item into the next. An error is logged here, since a cluster of the engine can lose it."""
-        try:
-            return [self._step(value) for value in values], StatefulBatchLogic.RETAIN
-        except Exception:
-            logger.exception("step %s failed", type(self._step).__name__)
-            raise
+        """Turn each item into the next."""
+        return run_step(self._step, values), StatefulBatchLogic.RETAIN
 
     def on_eof(self) -> tuple[list[Any], bool]:
         """Emit nothing and keep everything: the end of the input is the end of this run, not of the stream."""
@@ -44,6 +40,15 @@ class PartitionLogic(StatefulBatchLogic[Any, Any, bytes]):
     def snapshot(self) -> bytes:
         """Return the state as it is now."""
         return self._state.snapshot()
+
+
+def run_step(step: Callable[[Any], Any], values: list[Any]) -> list[Any]:
+    """Turn each item into the next. An error is logged here, since a cluster of the engine can lose it."""
+    try:
+        return [step(value) for value in values]
+    except Exception:
+        logger.exception("step %s failed", type(step).__name__)
+        raise
 
 
 def partition_state(

@@ -43,6 +43,16 @@ def process_id(argv: Sequence[str], env: Mapping[str, str]) -> int:
     return parser.parse_known_args(list(argv[1:]))[0].process_id or 0
 
 
+def worker_count(argv: Sequence[str], env: Mapping[str, str]) -> int:
+    """Find how many workers the engine has, in all processes, as it does."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-w", "--workers-per-process", type=int, default=env.get("BYTEWAX_WORKERS_PER_PROCESS") or 1)
+    parser.add_argument("-a", "--addresses", default=env.get("BYTEWAX_ADDRESSES"))
+    told = parser.parse_known_args(list(argv[1:]))[0]
+    processes = len(told.addresses.split(";")) if told.addresses else 1
+    return int(told.workers_per_process) * processes
+
+
 def claim(directory: Path, process_id: int = 0) -> int:
     """Take the store for this process, until it ends.
 

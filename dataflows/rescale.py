@@ -43,11 +43,16 @@ class RescaleError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class StateRow:
-    """One piece of state: a step's, of one partition, as the engine stored it."""
+    """What the engine stored under one key: state of a step, of one partition or a piece of it."""
 
     step_id: str
-    partition: str
+    key: str
     stored: bytes
+
+    @property
+    def partition(self) -> str:
+        """The partition: its own key, or the first part of that of a piece of its state."""
+        return self.key.partition("/")[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -117,17 +122,18 @@ def _read(store: Path) -> Iterator[StateRow]:
         with closing(sqlite3.connect(part)) as database:
             (resume_epoch,) = database.execute(_RESUME_AT).fetchone()
             for step_id, key, stored in database.execute(_NEWEST_STATE, (resume_epoch or 0,)):
-                if not key.isdecimal():
+                row = StateRow(step_id, key, stored)
+                if not row.partition.isdecimal():
                     msg = f"{part}: step {step_id} has state of {key!r}, expected that of a partition"
                     raise RescaleError(msg)
-                yield StateRow(step_id, key, stored)
+                yield row
 
 
 def _write(store: Path, rows: list[StateRow]) -> None:
     """Make a store that resumes with these rows. The engine makes the tables, in a process of its own."""
     store.mkdir(mode=0o700)
     subprocess.run([sys.executable, "-m", "bytewax.recovery", str(store), "1"], check=True)  # noqa: S603 - our own
-    snaps = [(row.step_id, row.partition, _SNAPSHOT_EPOCH, row.stored) for row in rows]
+    snaps = [(row.step_id, row.key, _SNAPSHOT_EPOCH, row.stored) for row in rows]
     with closing(sqlite3.connect(store / "part-0.sqlite3")) as database, database:
         database.execute("INSERT INTO exs (ex_num, worker_count, resume_epoch) VALUES (0, 1, ?)", (_SNAPSHOT_EPOCH,))
         frontier = (_RESUME_EPOCH,)

@@ -47,6 +47,7 @@ class Settings:
     accept_gap: bool
     lane: int
     lanes: int
+    whole_snapshots: bool
     start_timeout_seconds: int
     delivery_timeout_seconds: int
     stop_timeout_seconds: int
@@ -93,6 +94,7 @@ class Settings:
             accept_gap=read.one_of("ACCEPT_GAP", ("0", "1"), "0") == "1",
             lane=read.integer("LANE", 0, 0, 9_999),
             lanes=read.integer("LANES", 1, 1, 10_000),
+            whole_snapshots=read.one_of("WHOLE_SNAPSHOTS", ("0", "1"), "0") == "1",
             start_timeout_seconds=read.integer("START_TIMEOUT", 120, 1, 3_600),
             delivery_timeout_seconds=read.integer("DELIVERY_TIMEOUT", 120, 1, 3_600),
             stop_timeout_seconds=read.integer("STOP_TIMEOUT", 10, 1, 3_600),

@@ -99,6 +99,7 @@ class Admit:
             dead_letters=dead_letters,
             watermark_ms=verdicts.watermark_ms,
             unread=raw.unread,
+            opens_snapshot=raw.opens_snapshot,
         )
 
     def _too_late(self, row: int) -> Reject:

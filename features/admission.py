@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from features.codes import mixed
 from features.events import EventColumns
-from features.snapshot import pack, unpack
+from features.recent import CONTENT_BITS, Recent, RingPiece
+from features.snapshot import Snapshot, pack, unpack
 
 HORIZON = 262_144
 AHEAD_MS = 60 * 60_000
@@ -32,9 +33,7 @@ ADMITTED, DUPLICATE, LATE = 0, 1, 2
 
 _KIND = "admission"
 _BEFORE_ALL_TIME = -(2**62)
-_CONTENT_BITS = 24
-"""A mark's low bits tell the content apart, the high ones the session and event id."""
-_LOW = np.uint64((1 << _CONTENT_BITS) - 1)
+_LOW = np.uint64((1 << CONTENT_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class _Rows:
     """A batch as admission sees it."""
 
     mark: NDArray[np.uint64]
-    """64 bits that stand for the row: see `_CONTENT_BITS`."""
+    """64 bits that stand for the row: see `features/recent.py`."""
     session: NDArray[np.uint64]
     timestamp_ms: NDArray[np.int64]
 
@@ -84,7 +83,7 @@ class Admission:
         """Records of the partition that ended here, since its beginning."""
         self._watermark = _BEFORE_ALL_TIME
         self._candidate: _Candidate | None = None
-        self._recent = _Recent(horizon)
+        self._recent = Recent(horizon)
         self._marks_at: deque[tuple[int, int]] = deque()
         """How many rows had been admitted at which watermark, for `horizon_ms`."""
 
@@ -107,37 +106,64 @@ class Admission:
     def judge(self, events: EventColumns) -> Verdicts:
         """Decide on a batch of valid events, in offset order."""
         rows = _rows(events)
-        verdict, reused = self._at_once(rows) or self._one_by_one(rows)
+        verdict = np.full(len(rows.mark), ADMITTED, dtype=np.uint8)
+        found = self._recent.find(rows.mark)
+        awkward = found.knows_event | _is_repeat(rows.mark)
+        left = np.arange(len(verdict))
+        if awkward.any():
+            # Remembered even if every row before it in the batch is admitted and pushes an old one out.
+            surely = found.number >= max(self._recent.seen + len(verdict) - self._recent.horizon, 0)
+            verdict[surely] = DUPLICATE
+            left = np.flatnonzero(~surely)
+        reused = self._judge_others(rows, left, awkward[left], verdict)
         self._note_horizon()
-        self.counts["duplicate"] += int(np.count_nonzero(verdict == DUPLICATE))
-        self.counts["late"] += int(np.count_nonzero(verdict == LATE))
+        duplicate, late = np.bincount(verdict, minlength=LATE + 1)[[DUPLICATE, LATE]].tolist()
+        self.counts["duplicate"] += duplicate
+        self.counts["late"] += late
         return Verdicts(verdict, reused, self.watermark_ms)
 
-    def _at_once(self, rows: _Rows) -> tuple[NDArray[np.uint8], int] | None:
-        """Decide on a batch without known ids and wild clocks; return None, having done nothing, if it has any."""
-        before = np.maximum.accumulate(np.append(np.int64(self._watermark), rows.timestamp_ms))
-        if (rows.timestamp_ms - before[:-1] > AHEAD_MS).any() or self._recent.meets(rows.mark):
-            return None
-        late = rows.timestamp_ms < before[:-1] - self.lateness_ms
-        self._recent.remember(rows.mark[~late], all_new=True)
-        self._move(int(before[-1]))
-        return np.where(late, LATE, ADMITTED).astype(np.uint8), 0
+    def _judge_others(
+        self, rows: _Rows, left: NDArray[np.intp], awkward: NDArray[np.bool_], verdict: NDArray[np.uint8]
+    ) -> int:
+        """Decide on the rows that are left: whole runs at once, and by itself each row that a run cannot have.
 
-    def _one_by_one(self, rows: _Rows) -> tuple[NDArray[np.uint8], int]:
-        """Decide row by row: the rules as they are said."""
-        verdict = np.zeros(len(rows.mark), dtype=np.uint8)
+        Args:
+            rows: The batch.
+            left: The places of the rows in question.
+            awkward: Of each, whether its event may be remembered when it is its turn.
+            verdict: Where the verdicts go.
+
+        Returns:
+            How many admitted rows have an id that came before with other content.
+        """
         reused = 0
-        columns = (rows.mark.tolist(), rows.session.tolist(), rows.timestamp_ms.tolist())
-        for row, (mark, session, timestamp_ms) in enumerate(zip(*columns, strict=True)):
-            if self._recent.has(mark):
-                verdict[row] = DUPLICATE
-            elif timestamp_ms < self._watermark - self.lateness_ms:
-                verdict[row] = LATE
-            else:
-                reused += self._recent.knows_id_of(mark)
-                self._recent.remember(rows.mark[row : row + 1])
-                self._see(timestamp_ms, session)
-        return verdict, reused
+        while len(left):
+            timestamp_ms = rows.timestamp_ms[left]
+            before = np.maximum.accumulate(np.concatenate([[self._watermark], timestamp_ms]))
+            alone = awkward | (timestamp_ms - before[:-1] > AHEAD_MS)
+            end = int(alone.argmax()) if alone.any() else len(left)
+            run = left[:end]
+            late = timestamp_ms[:end] < before[:end] - self.lateness_ms
+            verdict[run[late]] = LATE
+            self._recent.add(rows.mark[run[~late]])
+            self._move(int(before[end]))
+            for row in left[end : end + 1].tolist():
+                verdict[row], is_reused = self._judge_one(rows, row)
+                reused += is_reused
+            left, awkward = left[end + 1 :], awkward[end + 1 :]
+        return reused
+
+    def _judge_one(self, rows: _Rows, row: int) -> tuple[int, bool]:
+        """Decide on one row: the rules as they are said. Also tell whether its id came before with other content."""
+        mark, timestamp_ms = rows.mark[row : row + 1], int(rows.timestamp_ms[row])
+        found = self._recent.find(mark)
+        if found.number[0] >= 0:
+            return DUPLICATE, False
+        if timestamp_ms < self._watermark - self.lateness_ms:
+            return LATE, False
+        self._recent.add(mark)
+        self._see(timestamp_ms, int(rows.session[row]))
+        return ADMITTED, bool(found.knows_event[0])
 
     def _see(self, timestamp_ms: int, session: int) -> None:
         """Let one admitted row move the watermark, or wait for another to agree with it."""
@@ -159,112 +185,51 @@ class Admission:
         if self._candidate is not None and self._candidate.timestamp_ms - watermark_ms <= AHEAD_MS:
             self._candidate = None
 
-    def snapshot(self) -> bytes:
-        """Write the state as bytes."""
-        held = self._candidate
+    def snapshot(self, part: int = 0, of: int = 1) -> bytes:
+        """Write one of `of` parts of the state as bytes, and what has changed since the last one was written."""
+        held, piece = self._candidate, self._recent.piece(part, of)
         scalars: dict[str, Any] = {
             "watermark": self._watermark,
             "candidate_ms": held.timestamp_ms if held else None,
             "counts": self.counts,
+            "seen": piece.seen,
+            "ring_at": piece.first,
         }
         session = np.array([held.session if held else 0], dtype=np.uint64)
-        return pack(_KIND, {"recent": self._recent.in_order(), "candidate_session": session}, scalars)
+        return pack(_KIND, {"recent": piece.recent, "ring": piece.ring, "candidate_session": session}, scalars)
 
-    def restore(self, stored: bytes) -> Self:
-        """Take over the state of a snapshot; return self.
+    def restore(self, *stored: bytes) -> Self:
+        """Take over the state of as many snapshots as have all parts, the oldest first; return self.
 
         Raises:
             SnapshotError: If the bytes are something else.
         """
-        snapshot = unpack(_KIND, stored)
-        self._watermark = snapshot.scalars["watermark"]
-        self.counts |= snapshot.scalars["counts"]
-        held_ms = snapshot.scalars["candidate_ms"]
-        session = int(snapshot.columns["candidate_session"][0])
+        snapshots = [unpack(_KIND, each) for each in stored]
+        self._recent.restore(map(_ring_piece, snapshots))
+        newest = snapshots[-1]
+        self._watermark = newest.scalars["watermark"]
+        self.counts |= newest.scalars["counts"]
+        held_ms = newest.scalars["candidate_ms"]
+        session = int(newest.columns["candidate_session"][0])
         self._candidate = None if held_ms is None else _Candidate(held_ms, session)
-        marks = snapshot.columns["recent"]
-        self._recent.remember(marks, all_new=not self._recent.meets(marks))
         return self
 
 
-class _Recent:
-    """The marks of the last `horizon` admitted rows, findable by mark and by event id."""
-
-    def __init__(self, horizon: int) -> None:
-        self.horizon = horizon
-        self.seen = 0
-        """Rows admitted so far, forgotten ones too."""
-        self._ring = np.zeros(horizon, dtype=np.uint64)
-        self._mark_of: dict[int, int] = {}
-        self._more_marks: dict[int, set[int]] = {}
-        """Further marks of ids that were reused with other content: rare."""
-
-    def has(self, mark: int) -> bool:
-        """Say whether this very row is remembered."""
-        event = mark >> _CONTENT_BITS
-        return self._mark_of.get(event) == mark or mark in self._more_marks.get(event, ())
-
-    def knows_id_of(self, mark: int) -> bool:
-        """Say whether a row with the same session and event id is remembered."""
-        return mark >> _CONTENT_BITS in self._mark_of
-
-    def meets(self, marks: NDArray[np.uint64]) -> bool:
-        """Say whether any id of these is remembered, or comes twice among them."""
-        events = _events_of(marks)
-        return len(set(events)) < len(events) or not self._mark_of.keys().isdisjoint(events)
-
-    def remember(self, marks: NDArray[np.uint64], *, all_new: bool = False) -> None:
-        """Add rows, oldest first; as many of the oldest are forgotten as no longer fit.
-
-        Args:
-            marks: The rows' marks.
-            all_new: Whether it is known that `meets` says no of them: they go in at once then.
-        """
-        horizon = self.horizon
-        for part in np.split(marks, range(horizon, len(marks), horizon)):
-            at = (self.seen + np.arange(len(part))) % horizon
-            self._forget(self._ring[at[max(horizon - self.seen, 0) :]])
-            self._ring[at] = part
-            self.seen += len(part)
-            if all_new:
-                self._mark_of.update(zip(_events_of(part), part.tolist(), strict=True))
-            else:
-                self._add(part.tolist())
-
-    def _add(self, marks: list[int]) -> None:
-        for mark in marks:
-            event = mark >> _CONTENT_BITS
-            if self._mark_of.setdefault(event, mark) != mark:
-                self._more_marks.setdefault(event, set()).add(mark)
-
-    def _forget(self, marks: NDArray[np.uint64]) -> None:
-        if not self._more_marks:
-            for event in _events_of(marks):
-                del self._mark_of[event]
-            return
-        for mark in marks.tolist():
-            event = mark >> _CONTENT_BITS
-            others = self._more_marks.get(event)
-            if others is None:
-                del self._mark_of[event]
-                continue
-            if self._mark_of[event] == mark:
-                self._mark_of[event] = others.pop()
-            else:
-                others.discard(mark)
-            if not others:
-                del self._more_marks[event]
-
-    def in_order(self) -> NDArray[np.uint64]:
-        """Return the remembered marks, oldest first."""
-        count = min(self.seen, self.horizon)
-        return self._ring[(self.seen - count + np.arange(count)) % self.horizon]
+def _ring_piece(snapshot: Snapshot) -> RingPiece:
+    """Read the piece of the ring; 0.1.0 stored only what it remembered."""
+    recent = snapshot.columns["recent"]
+    ring = snapshot.columns.get("ring", recent[:0])
+    return RingPiece(snapshot.scalars.get("seen", len(recent)), recent, snapshot.scalars.get("ring_at", 0), ring)
 
 
-def _events_of(marks: NDArray[np.uint64]) -> list[int]:
-    """Return the part of each mark that stands for session and event id."""
-    events: list[int] = (marks >> np.uint64(_CONTENT_BITS)).tolist()
-    return events
+def _is_repeat(marks: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say of each row whether one before it in the batch has the same session and event id."""
+    events = marks >> np.uint64(CONTENT_BITS)
+    by_event = np.argsort(events, kind="stable")
+    grouped = events[by_event]
+    repeat = np.zeros(len(marks), dtype=np.bool_)
+    repeat[by_event[1:]] = grouped[1:] == grouped[:-1]
+    return repeat
 
 
 def _rows(events: EventColumns) -> _Rows:

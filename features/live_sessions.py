@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from features.events import EventColumns
 from features.pages import with_normal_pages
-from features.running import Running
+from features.running import NEVER_MS, Running
 from features.session import FEATURES, SESSION_GAP_MS, matrix_of, session_features
 from features.session_table import SessionTable
 
@@ -141,39 +141,38 @@ class LiveSessions:
         freed: list[str] = []
         if watermark_ms is not None and (self._swept_ms is None or watermark_ms >= self._swept_ms + _SWEEP_MS):
             self._swept_ms = watermark_ms
+            latest_ms = self._table.used("latest_ms")
             over_ms = watermark_ms - SESSION_GAP_MS - self.lateness_ms
-            freed += self._free(np.flatnonzero(self._latest_ms() < over_ms))
+            freed += self._table.free(np.flatnonzero((latest_ms > NEVER_MS) & (latest_ms < over_ms)))
         too_many = len(self._table) - self.max_live
         if too_many > 0:
-            freed += self._free(np.argsort(self._latest_ms(), kind="stable")[:too_many])
+            freed += self._table.free(self._oldest(too_many))
             self.evicted += too_many
         return freed
 
-    def _latest_ms(self) -> NDArray[np.int64]:
-        _, slots = self._table.live()
-        latest_ms: NDArray[np.int64] = self._table.columns["latest_ms"][slots]
-        return latest_ms
+    def _oldest(self, count: int) -> NDArray[np.int64]:
+        """Return the slots of the sessions that had no event for longest; of equally old ones, the first by name."""
+        latest_ms = self._table.used("latest_ms")
+        live = np.flatnonzero(latest_ms > NEVER_MS)
+        bound = np.partition(latest_ms[live], count - 1)[count - 1]
+        older = live[latest_ms[live] < bound]
+        as_old = sorted(live[latest_ms[live] == bound].tolist(), key=self._table.session_ids.__getitem__)
+        return np.concatenate([older, as_old[: count - len(older)]])
 
-    def _free(self, places: NDArray[np.intp]) -> list[str]:
-        session_ids, _ = self._table.live()
-        freed = [session_ids[place] for place in places.tolist()]
-        self._table.free(freed)
-        return freed
+    def snapshot(self, part: int = 0, of: int = 1) -> bytes:
+        """Write one of `of` parts of the state as bytes, and what has changed since the last one was written."""
+        return self._table.snapshot(part, of)
 
-    def snapshot(self) -> bytes:
-        """Write the state as bytes."""
-        return self._table.snapshot()
+    def restore(self, *stored: bytes) -> None:
+        """Take over the state of as many snapshots as have all parts, the oldest first.
 
-    def restore(self, stored: bytes) -> None:
-        """Take over the state of a snapshot. Sessions that lack a column of today are marked partial from now on.
+        Sessions that lack a column of today are marked partial from now on.
 
         Raises:
             SnapshotError: If the bytes are something else.
         """
-        missing = self._table.restore(stored)
-        if missing:
-            _, slots = self._table.live()
-            self._table.columns["partial"][slots] = 1
+        lacking = self._table.restore(*stored)
+        self._table.columns["partial"][lacking] = 1
 
     def put(self, session_id: str, state: bytes) -> None:
         """Give a session what `SessionRows.state_before` returned.

@@ -213,13 +213,13 @@ class Running:
     def hand_back(self) -> None:
         """Let the table hold what each session carries on from the end of the batch: once, when all is computed."""
         segments = self.segments
-        numbers = self._numbers[segments.closing]
+        numbers, sets = self._numbers[segments.closing], {}
         for trace in self._traces:
             if isinstance(trace, _SetTrace):
-                self.table.columns[trace.names[0]][segments.closing_slot] = trace.after[segments.closing]
+                sets[trace.names[0]] = trace.after[segments.closing]
             else:
                 numbers[:, trace.places] = trace.after[:, segments.last_row].view(np.int64).T
-        self.table.numbers[segments.closing_slot] = numbers
+        self.table.write(segments.closing_slot, numbers, sets)
 
     def state_before(self, row: int) -> bytes:
         """Return all that the row's instance carried just before it, as `SessionTable.row_bytes` writes it."""

@@ -61,10 +61,12 @@ class SessionTable:
         self.neutral_row = b""
         """The same, sets and all, as `row_bytes` writes it."""
         self.slots: dict[str, int] = {}
+        self.session_ids: list[str | None] = []
+        """The same by slot, None where the slot is free."""
         self._free: list[int] = []
         """Slots that were in use and are not any more."""
-        self._ever_used = 0
-        self._capacity = 0
+        self._changed: NDArray[np.bool_] = np.empty(0, dtype=np.bool_)
+        """By slot, whether the next snapshot must have it."""
         self._id_bytes = 0
 
     def __len__(self) -> int:
@@ -74,7 +76,8 @@ class SessionTable:
     def state_bytes(self) -> int:
         """Bytes in memory: the arrays, free slots included, and the index of session ids."""
         sets = sum(column.nbytes for name, column in self.columns.items() if name not in self.place)
-        return self.numbers.nbytes + sets + sys.getsizeof(self.slots) + self._id_bytes
+        ids = sys.getsizeof(self.slots) + sys.getsizeof(self.session_ids) + self._id_bytes
+        return self.numbers.nbytes + sets + self._changed.nbytes + ids
 
     def column(self, name: str, carried: Carried) -> NDArray[Any]:
         """Return a column by slot, made neutral for everybody if it is new.
@@ -108,7 +111,7 @@ class SessionTable:
         return self.group[names]
 
     def _add(self, name: str, carried: Carried) -> None:
-        column = carried.rows(self._capacity)
+        column = carried.rows(self.capacity)
         if carried.width:
             self.columns[name] = column
         else:
@@ -133,58 +136,122 @@ class SessionTable:
     def _slot_of(self, session_id: str) -> int:
         slot = self.slots.get(session_id)
         if slot is None:
-            slot = self.slots[session_id] = self._free.pop() if self._free else self._new_slot()
-            self._id_bytes += _entry_bytes(session_id, slot)
+            slot = self._free.pop() if self._free else self._new_slot()
+            self._take(slot, session_id)
         return slot
 
-    def _new_slot(self) -> int:
-        if self._ever_used == self._capacity:
-            self._grow()
-        self._ever_used += 1
-        return self._ever_used - 1
+    def _take(self, slot: int, session_id: str) -> None:
+        self.slots[session_id], self.session_ids[slot] = slot, session_id
+        self._id_bytes += _entry_bytes(session_id, slot)
 
-    def _grow(self) -> None:
-        more = max(self._capacity // 4, _MIN_CAPACITY)
+    def _new_slot(self) -> int:
+        self._reach(len(self.session_ids) + 1)
+        return len(self.session_ids) - 1
+
+    def _reach(self, used: int) -> None:
+        """Have so many slots in use at least, new ones free and neutral."""
+        if used > self.capacity:
+            self._grow(max(used - self.capacity, self.capacity // 4, _MIN_CAPACITY))
+        self.session_ids.extend([None] * (used - len(self.session_ids)))
+
+    @property
+    def capacity(self) -> int:
+        """The slots that there is memory for."""
+        return len(self._changed)
+
+    def _grow(self, more: int) -> None:
         for name, carried in self.layout.items():
             if carried.width:
                 self.columns[name] = np.concatenate([self.columns[name], carried.rows(more)])
         self._take_numbers(np.concatenate([self.numbers, np.tile(self.neutral, (more, 1))]))
-        self._capacity += more
+        self._changed = np.concatenate([self._changed, np.zeros(more, dtype=np.bool_)])
 
-    def live(self) -> tuple[list[str], NDArray[np.int64]]:
-        """Return the live sessions and their slots."""
-        return list(self.slots), np.fromiter(self.slots.values(), dtype=np.int64, count=len(self.slots))
+    def used(self, name: str) -> NDArray[Any]:
+        """Return a column up to the last slot that was ever in use, free ones included."""
+        return self.columns[name][: len(self.session_ids)]
 
-    def free(self, session_ids: Sequence[str]) -> None:
-        """Forget these sessions."""
-        slots = [self.slots.pop(session_id) for session_id in session_ids]
-        self._id_bytes -= sum(map(_entry_bytes, session_ids, slots))
-        self.numbers[slots] = self.neutral
-        for name, carried in self.layout.items():
-            if carried.width:
-                self.columns[name][slots] = carried.neutral
-        self._free.extend(slots)
+    def write(self, slots: NDArray[np.int64], numbers: NDArray[np.int64], sets: Mapping[str, NDArray[Any]]) -> None:
+        """Let sessions carry other values.
 
-    def snapshot(self) -> bytes:
-        """Write the live sessions as bytes."""
-        session_ids, slots = self.live()
-        columns = pack_strings(session_ids)
-        numbers = self.numbers[slots]
+        Args:
+            slots: Of the sessions, each once.
+            numbers: (sessions, columns), all of them.
+            sets: Those of the columns of sets that change, by name.
+        """
+        self.numbers[slots] = numbers
+        for name, members in sets.items():
+            self.columns[name][slots] = members
+        self._changed[slots] = True
+
+    def free(self, slots: NDArray[np.int64]) -> list[str]:
+        """Forget the sessions in these slots; return their ids."""
+        freed = []
+        for slot in slots.tolist():
+            session_id, self.session_ids[slot] = self.session_ids[slot], None
+            if session_id is not None:
+                del self.slots[session_id]
+                self._id_bytes -= _entry_bytes(session_id, slot)
+                self._free.append(slot)
+                freed.append(session_id)
+        self._be_neutral(slots)
+        return freed
+
+    def _be_neutral(self, slots: NDArray[np.int64]) -> None:
+        sets = {name: carried.rows(len(slots)) for name, carried in self.layout.items() if carried.width}
+        self.write(slots, self.neutral, sets)
+
+    def snapshot(self, part: int = 0, of: int = 1) -> bytes:
+        """Write one of `of` parts of the table as bytes, and what has changed since the last one was written.
+
+        What is written are slots: with the session that it has, or that it is free. `of` snapshots in a row, with
+        every part, have all of them.
+        """
+        due = self._changed[: len(self.session_ids)].copy()
+        due[part::of] = True
+        self._changed[:] = False
+        slots = np.flatnonzero(due)
+        session_ids = [self.session_ids[slot] for slot in slots.tolist()]
+        is_live = np.array([session_id is not None for session_id in session_ids], dtype=np.bool_)
+        columns = pack_strings([session_id for session_id in session_ids if session_id is not None])
+        columns |= {"free": slots[~is_live], "slot": slots[is_live]}
+        numbers = self.numbers[columns["slot"]]
         for name, place in self.place.items():
             columns[_COLUMN + name] = numbers[:, place].view(self.layout[name].dtype)
         for name in self.columns.keys() - self.place.keys():
-            sets = self.columns[name][slots]
+            sets = self.columns[name][columns["slot"]]
             columns[_MEMBERS + name], columns[_SIZES + name] = sets[sets != 0], np.count_nonzero(sets, axis=1)
         return pack(_KIND, columns)
 
-    def restore(self, stored: bytes) -> tuple[str, ...]:
-        """Take over the sessions of a snapshot; columns that nobody asks for any more are dropped.
+    def restore(self, *stored: bytes) -> NDArray[np.int64]:
+        """Take over the sessions of as many snapshots as have all parts, the oldest first.
+
+        Columns that nobody asks for any more are dropped. The next snapshot has everything.
 
         Returns:
-            The columns that this version carries and the snapshot does not have: they start neutral.
+            The slots of sessions that lack a column which this version carries: it starts neutral for them.
         """
-        columns = unpack(_KIND, stored).columns
-        slots = self.slots_of(unpack_strings(columns))
+        lacking: set[int] = set()
+        for each in stored:
+            slots, missing = self._restore(unpack(_KIND, each).columns)
+            lacking = lacking.union(slots) if missing else lacking.difference(slots)
+        known = [(slot, session_id) for slot, session_id in enumerate(self.session_ids) if session_id is not None]
+        for slot, session_id in known:
+            self._take(slot, session_id)
+        self._free = [slot for slot, session_id in enumerate(self.session_ids) if session_id is None]
+        self._changed[: len(self.session_ids)] = True
+        return np.array(sorted(lacking), dtype=np.int64)
+
+    def _restore(self, columns: Mapping[str, NDArray[Any]]) -> tuple[list[int], list[str]]:
+        """Write the slots of one snapshot over what is there; return those with a session, and the columns missing."""
+        session_ids = unpack_strings(columns)
+        slots = columns.get("slot", np.arange(len(session_ids)))  # 0.1.0 had no place for them
+        free = columns.get("free", slots[:0])
+        self._reach(1 + max(slots.max(initial=-1), free.max(initial=-1)))
+        self._be_neutral(np.concatenate([slots, free]))
+        for slot in free.tolist():
+            self.session_ids[slot] = None
+        for slot, session_id in zip(slots.tolist(), session_ids, strict=True):
+            self.session_ids[slot] = session_id
         missing = []
         for name, carried in self.layout.items():
             column = _sets_of(columns, name, carried) if carried.width else columns.get(_COLUMN + name)
@@ -192,7 +259,7 @@ class SessionTable:
                 missing.append(name)
             else:
                 self.columns[name][slots] = column
-        return tuple(missing)
+        return slots.tolist(), missing
 
     def row_bytes(self, values: dict[str, NDArray[Any]]) -> bytes:
         """Write one session's carried values: little-endian, in the order of their names."""

@@ -68,6 +68,16 @@ def _widened(stored: NDArray[Any], dtype: str, base: int) -> NDArray[Any]:
     return wide
 
 
+def kind_of(stored: bytes) -> str:
+    """Return the kind that `pack` was given.
+
+    Raises:
+        SnapshotError: If the bytes are something else.
+    """
+    header, _ = _read_header("some kind", stored)
+    return str(header.get("kind"))
+
+
 def unpack(kind: str, stored: bytes) -> Snapshot:
     """Read what `pack` wrote. The arrays are copies and may be written to.
 
@@ -93,6 +103,14 @@ def unpack(kind: str, stored: bytes) -> Snapshot:
 
 
 def _header(kind: str, stored: bytes) -> tuple[dict[str, Any], memoryview]:
+    header, body = _read_header(kind, stored)
+    if header.get("kind") != kind:
+        msg = f"snapshot: expected one of {kind}, got one of {header.get('kind')}"
+        raise SnapshotError(msg)
+    return header, body
+
+
+def _read_header(kind: str, stored: bytes) -> tuple[dict[str, Any], memoryview]:
     start = len(MAGIC) + _LENGTH_BYTES
     if stored[: len(MAGIC)] != MAGIC:
         msg = f"snapshot of {kind}: expected it to begin with {MAGIC!r}, got {stored[: len(MAGIC)]!r}"
@@ -103,9 +121,6 @@ def _header(kind: str, stored: bytes) -> tuple[dict[str, Any], memoryview]:
     except ValueError as error:
         msg = f"snapshot of {kind}: its header of {length} bytes is not JSON"
         raise SnapshotError(msg) from error
-    if header.get("kind") != kind:
-        msg = f"snapshot: expected one of {kind}, got one of {header.get('kind')}"
-        raise SnapshotError(msg)
     return header, memoryview(stored)[start + length :]
 
 

@@ -235,4 +235,5 @@ def _enriched(
         as_read=as_read,
         watermark_ms=admitted.watermark_ms,
         degraded=degraded,
+        opens_snapshot=admitted.opens_snapshot,
     )

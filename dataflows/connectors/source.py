@@ -221,6 +221,10 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
         self._pending: list[Message] = []
         self._held = False
         self._durable_next: int | None = None
+        self._in_pieces = not poll.service.settings.whole_snapshots
+        self._snapshots = position.snapshots
+        self._is_in_next = False
+        """Whether the next snapshot will have a batch."""
 
     @property
     def has_pending(self) -> bool:
@@ -280,7 +284,15 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
             offsets=np.array([message.offset() for message in messages], dtype=np.int64),
             kafka_ms=np.array([message.timestamp()[1] for message in messages], dtype=np.int64),
             unread=unread,
+            opens_snapshot=self._opened_snapshot(),
         )
+
+    def _opened_snapshot(self) -> int | None:
+        """Return the number of the next snapshot with its first batch."""
+        if self._is_in_next or not self._in_pieces:
+            return None
+        self._is_in_next = True
+        return self._snapshots + 1
 
     def next_awake(self) -> datetime | None:
         """Come back at once while there is something to do."""
@@ -295,7 +307,9 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
             self._poll.durable(self.partition, self._durable_next)
         self._durable_next = self.next_offset
         self._configuration = self._poll.service.deployed()
-        return Position(self.next_offset, self._consumed, self._configuration).to_bytes()
+        self._snapshots += self._is_in_next
+        self._is_in_next = False
+        return Position(self.next_offset, self._consumed, self._configuration, self._snapshots).to_bytes()
 
 
 def _consumer_config(service: Service) -> dict[str, Any]:

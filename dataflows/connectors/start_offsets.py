@@ -23,17 +23,21 @@ class Position:
     consumed: int
     """Records read since the partition's beginning."""
     configuration: Configuration
+    snapshots: int = 0
+    """Snapshots of the partition that had a batch, since its beginning; 0.1.0 did not count them."""
 
     def to_bytes(self) -> bytes:
         """Write it as JSON."""
-        value = {"offset": self.offset, "consumed": self.consumed, "configuration": self.configuration.as_json()}
-        return json.dumps(value).encode()
+        configuration = self.configuration.as_json()
+        value = {"offset": self.offset, "consumed": self.consumed, "snapshots": self.snapshots}
+        return json.dumps(value | {"configuration": configuration}).encode()
 
     @classmethod
     def from_bytes(cls, stored: bytes) -> Self:
         """Read what `to_bytes` wrote."""
         value: dict[str, Any] = json.loads(stored)
-        return cls(value["offset"], value["consumed"], Configuration.from_json(value["configuration"]))
+        configuration = Configuration.from_json(value["configuration"])
+        return cls(value["offset"], value["consumed"], configuration, value.get("snapshots", 0))
 
 
 class StartOffsets:

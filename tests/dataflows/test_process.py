@@ -137,6 +137,10 @@ def test_an_empty_store_of_a_group_that_has_read_is_refused_unless_it_is_told_wh
     [
         ({"REVIEW_ABOVE": "1.4"}, "REVIEW_ABOVE must be a number from 0 to 1, got '1.4'"),
         ({"START_FROM": "yesterday"}, "START_FROM must be one of beginning, committed, got 'yesterday'"),
+        (
+            {"BYTEWAX_WORKERS_PER_PROCESS": "2"},
+            "WHOLE_SNAPSHOTS must be 1 for 2 workers: all pieces of a partition's state need the same one",
+        ),
     ],
 )
 def test_a_bad_setting_gives_one_line_and_exit_2(setting: Setting, env: dict[str, str], line: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from bytewax.recovery import init_db_dir
 
 from dataflows.ending import StartError
-from dataflows.recovery import claim, recovery_directory
+from dataflows.recovery import claim, recovery_directory, worker_count
 
 HOLDER = """
 import sys
@@ -116,3 +116,17 @@ def test_without_a_word_on_the_command_line_the_environment_names_the_store() ->
     assert recovery_directory(argv, {"BYTEWAX_RECOVERY_DIRECTORY": "STORE"}) == Path("STORE")
     assert recovery_directory(argv, {"BYTEWAX_RECOVERY_DIRECTORY": ""}) is None
     assert recovery_directory(argv, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "env", "workers"),
+    [
+        ([], {}, 1),
+        (["-w", "3"], {"BYTEWAX_WORKERS_PER_PROCESS": "2"}, 3),
+        ([], {"BYTEWAX_WORKERS_PER_PROCESS": "2", "BYTEWAX_ADDRESSES": ""}, 2),
+        (["-i0", "-a", "here:1;there:2", "-w2"], {}, 4),
+        ([], {"BYTEWAX_WORKERS_PER_PROCESS": "", "BYTEWAX_ADDRESSES": "here:1;there:2"}, 2),
+    ],
+)
+def test_the_workers_of_all_processes_are_counted(words: list[str], env: dict[str, str], workers: int) -> None:
+    assert worker_count(["bytewax/run.py", "dataflows.fraud", *words], env) == workers

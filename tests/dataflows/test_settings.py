@@ -32,6 +32,7 @@ DEFAULTS = {
     "accept_gap": False,
     "lane": 0,
     "lanes": 1,
+    "whole_snapshots": False,
     "start_timeout_seconds": 120,
     "delivery_timeout_seconds": 120,
     "stop_timeout_seconds": 10,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from features.live_sessions import Instance, LiveSessions, SessionRows, vector_after
 from features.session import FEATURES
@@ -10,6 +11,7 @@ from features.session_table import StateError
 from features.snapshot import SnapshotError, pack, unpack
 from tests.builders import A_MINUTE_MS, an_event, event_frame
 from tests.features.test_page_windows import admitted_batches
+from tests.kept import Kept
 from tests.reference import LATENESS_MS, SESSION_GAP_MS, ReferenceRow, ReferenceSessions
 from tests.streams import Cut, Stream, cut_streams, long_cut, long_stream
 
@@ -39,9 +41,9 @@ def assert_at_their_end(freed: list[str], watermark_ms: int | None, sessions: Re
         assert watermark_ms > current.latest + SESSION_GAP_MS + LATENESS_MS
 
 
-def live_alike(stream: Stream, cut: Cut) -> None:
+def live_alike(stream: Stream, cut: Cut, parts: int = 1) -> None:
     """Read a stream's admitted rows both ways, then end all time: no session stays."""
-    sessions, live = ReferenceSessions(), LiveSessions()
+    sessions, live, kept = ReferenceSessions(), LiveSessions(), Kept(parts)
     alive: set[str] = set()
     for frame, rows, watermark_ms, restored in admitted_batches(stream, cut):
         given_rows = live.update(frame, watermark_ms)
@@ -51,25 +53,26 @@ def live_alike(stream: Stream, cut: Cut) -> None:
         alive |= {row.session_id for row in rows}
         assert set(given_rows.freed) <= alive
         alive -= set(given_rows.freed)
+        kept.take(live)
         if restored:
-            stored, live = live.snapshot(), LiveSessions()
-            live.restore(stored)
+            live = LiveSessions()
+            live.restore(*kept.in_order())
     assert set(live.update(event_frame([]), END_OF_TIME_MS).freed) == alive
     assert len(live) == 0
 
 
 @settings(max_examples=120, deadline=None)
-@given(cut_streams())
-def test_every_cut_of_a_stream_gives_the_features_of_the_reference(cut_stream: tuple[Stream, Cut]) -> None:
-    live_alike(*cut_stream)
+@given(cut_streams(), st.integers(1, 3))
+def test_every_cut_of_a_stream_gives_the_features_of_the_reference(cut_stream: tuple[Stream, Cut], parts: int) -> None:
+    live_alike(*cut_stream, parts)
 
 
 @pytest.mark.parametrize(("sessions", "calm"), [(3, True), (40, True), (40, False)])
 def test_a_long_stream_gives_the_features_of_the_reference(sessions: int, calm: bool) -> None:
     stream = long_stream(seed=sessions, count=3_000, sessions=sessions, calm=calm, walks_pages=sessions == 3)
 
-    for seed in range(2):
-        live_alike(stream, long_cut(seed, len(stream.records)))
+    for seed, parts in enumerate((1, 5)):
+        live_alike(stream, long_cut(seed, len(stream.records)), parts)
 
 
 def test_a_stream_gives_the_same_bits_row_by_row_and_all_at_once() -> None:

@@ -96,7 +96,7 @@ class Cluster:
         addresses = ";".join(f"127.0.0.1:{free_port()}" for _ in range(processes))
         self.services = []
         for number in range(processes):
-            env = {**setting.env, "BYTEWAX_WORKERS_PER_PROCESS": str(workers)}
+            env = {**setting.env, "WHOLE_SNAPSHOTS": "1", "BYTEWAX_WORKERS_PER_PROCESS": str(workers)}
             if processes > 1:
                 env |= {"BYTEWAX_PROCESS_ID": str(number), "BYTEWAX_ADDRESSES": addresses}
             self.services.append(RunningService(env, setting.store, setting.log))

@@ -24,7 +24,9 @@ from tests.dataflows.running_flow import LEVELS, settings_for
 def batch(*events: dict[str, Any], partition: int = 0) -> tuple[str, AdmittedBatch]:
     configuration = Configuration("0" * 16, FEATURE_SET_ID, LEVELS, "redis")
     frame = event_frame(events)
-    return str(partition), AdmittedBatch(partition, configuration, frame, EventColumns.from_frame(frame), [], 1_000, 7)
+    return str(partition), AdmittedBatch(
+        partition, configuration, frame, EventColumns.from_frame(frame), [], 1_000, 7, None
+    )
 
 
 def enrich(url: str) -> Enrich:
