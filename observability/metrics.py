@@ -23,6 +23,8 @@ LATENCY_BUCKETS = (
     *(0.06, 0.08, 0.1, 0.125, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 60.0),
 )
 SCORE_BUCKETS = tuple(bound / 20 for bound in range(1, 20))
+VISIBLE_BUCKETS = (*(float(f"{0.005 * 1.3**step:.3g}") for step in range(24)), 5.0, 10.0, 60.0)
+"""From 5 ms to 2 s each is 30 % above the one before, so that a quantile can be told from them; above, outages."""
 
 
 def _counter(name: str, documentation: str, *labels: str) -> Counter:
@@ -76,6 +78,12 @@ REDIS_ERRORS = _counter("fraud_redis_errors", "Failed calls to Redis", "use")
 REDIS_UP = _gauge("fraud_redis_up", "1 while the writer reaches Redis")
 PAGE_COUNTS_REFUSED = _counter("fraud_page_counts_refused", "Counts for minutes that are pruned already")
 VECTORS_WRITTEN = _counter("fraud_vectors_written", "Session hashes written to Redis")
+VECTOR_VISIBLE = BatchHistogram(
+    "fraud_vector_visible_seconds",
+    "From when a session's newest vector was decided, the updated_at of its hash, until Redis acknowledged the hash",
+    VISIBLE_BUCKETS,
+    REGISTRY,
+)
 SNAPSHOT_TIMESTAMP = _gauge("fraud_snapshot_timestamp_seconds", "When the last snapshot was begun")
 REGISTRY_REQUESTS = _counter("fraud_registry_requests", "Questions to the schema registry", "outcome")
 MODEL = Info("fraud_model", "What decides at the moment", registry=REGISTRY)

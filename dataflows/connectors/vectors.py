@@ -144,8 +144,7 @@ class VectorOutbox:
             vectors = self._merge()
         for chunk in vectors.iter_slices(CHUNK_ROWS):
             replies = link.send([as_commands(chunk, self._ttl_seconds)], chunk.height * _REPLIES_A_ROW)
-            wrong = sum(isinstance(reply, ResponseError) for reply in replies)
-            metrics.VECTORS_WRITTEN.inc(chunk.height - wrong)
+            _note_written(chunk, replies)
         with self._lock:
             # If it was merged with newer ones meanwhile, all of them are written once more: no harm.
             if self._merged is vectors:
@@ -180,6 +179,14 @@ class VectorOutbox:
             vectors = pl.read_ipc(io.BytesIO(stored), use_pyarrow=False)
             if set(COLUMNS) <= set(vectors.columns):
                 self._take(vectors.select(COLUMNS))
+
+
+def _note_written(chunk: pl.DataFrame, replies: Sequence[object]) -> None:
+    """Count the hashes that Redis took, and how old each vector was by then: one that is written again counts again."""
+    refused = [at // _REPLIES_A_ROW for at, reply in enumerate(replies) if isinstance(reply, ResponseError)]
+    ages_ms = np.delete(now_ms() - chunk["updated_at"].to_numpy(), refused)
+    metrics.VECTORS_WRITTEN.inc(len(ages_ms))
+    metrics.VECTOR_VISIBLE.observe(ages_ms / 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from statistics import median
 
 from tests.bench.expected import WrongResultError
 from tests.bench.models import reference_model
-from tests.bench.quantiles import median_of, summary
+from tests.bench.quantiles import bucket_quantile, median_of, since, summary
 from tests.bench.schedule import Schedule
 from tests.bench.work import Events, Work, index_of, is_probe, made, read
 from tests.bench.world import BenchError, Figures, Lane, World, lane, settings
@@ -26,7 +26,9 @@ from tests.crash.reading import read_topic
 
 RATES = (2_000, 10_000, 40_000)
 _FLAGS_A_SECOND = 200
-_SHARES = ("acknowledged_p50", "acknowledged_p99", "decided_p50", "decided_p99", "cpu_cores")
+_VISIBLE = "fraud_vector_visible_seconds"
+_VISIBLE_SHARES = {"redis_visible_p50": 0.5, "redis_visible_p99": 0.99}
+_SHARES = ("acknowledged_p50", "acknowledged_p99", "decided_p50", "decided_p99", *_VISIBLE_SHARES, "cpu_cores")
 _PATIENCE_SECONDS = 10.0
 
 
@@ -100,10 +102,15 @@ def measure(world: World, load: Load, workers: int = 1, lanes: int = 1) -> Figur
         for service in services:
             service.until(service.is_ready)
         _until_ended(services, load.work.live)
+        world.wait_written()  # the vectors of these sessions are not part of the load
+        written = _written(services)
         cpu, began = sum(one.cpu for one in services), time.monotonic()
         schedule, generator = _generate(world, topic, file, load)
         behind = not _caught_up(services, len(events))
         used = (sum(one.cpu for one in services) - cpu) / (time.monotonic() - began)
+        if not behind:
+            world.wait_written()
+        visible = visible_ms(since(written, _written(services)))
         flagged = _flags_of(world, flags)
     counted = probes_that_count(events, load, [place for place, *_ in flagged], behind=behind)
     appended = {place: (broker_ms, own_ms) for place, broker_ms, own_ms in flagged if place in counted}
@@ -118,12 +125,29 @@ def measure(world: World, load: Load, workers: int = 1, lanes: int = 1) -> Figur
         **generator,
         "decided_p50": decided["p50"],
         "decided_p99": decided["p99"],
+        **visible,
         "cpu_cores": round(used, 2),
     }
 
 
 def _until_ended(services: Sequence[Lane], count: int) -> None:
     services[0].until(lambda: sum(one.ended() for one in services) >= count, every=0.1)
+
+
+def _written(services: Sequence[Lane]) -> dict[float, float]:
+    """Return what the services have noted of how soon vectors were in Redis, cumulative by upper bound in seconds."""
+    readings = [one.buckets(_VISIBLE) for one in services]
+    return {bound: sum(reading[bound] for reading in readings) for bound in readings[0]}
+
+
+def visible_ms(counts: Mapping[float, float]) -> Figures:
+    """Return the quantiles, in ms, of how long after its decision a vector was in Redis; None where nobody can tell.
+
+    Args:
+        counts: Of the vectors of a run, cumulative by upper bound in seconds.
+    """
+    found = {name: bucket_quantile(counts, share) for name, share in _VISIBLE_SHARES.items()}
+    return {name: None if seconds is None else round(seconds * 1000, 1) for name, seconds in found.items()}
 
 
 def _generate(world: World, topic: str, file: Path, load: Load) -> tuple[Schedule, Figures]:

@@ -1,7 +1,8 @@
-"""Quantiles of delays, where one that never ended is as long as can be."""
+"""Quantiles of delays, where one that never ended is as long as can be, and of histograms that were read twice."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
@@ -33,3 +34,29 @@ def median_of(runs: Sequence[dict[str, float | None]]) -> dict[str, float | None
     """Return the median of each quantile over several runs; a run without it counts as the worst."""
     found = {name: median([math.inf if run[name] is None else run[name] or 0.0 for run in runs]) for name in QUANTILES}
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def since(earlier: Mapping[float, float], later: Mapping[float, float]) -> dict[float, float]:
+    """Return what a histogram counted between two readings of its cumulative counts by upper bound."""
+    return {bound: count - earlier[bound] for bound, count in later.items()}
+
+
+def bucket_quantile(counts: Mapping[float, float], share: float) -> float | None:
+    """Estimate a quantile from a histogram, taking the values of a bucket as evenly spread over it.
+
+    Args:
+        counts: How many values do not exceed each upper bound, in the unit of the values; infinity is one of them.
+        share: Above 0, at most 1.
+
+    Returns:
+        The quantile; None where it lies above the last finite bound, or there are no values.
+
+    >>> bucket_quantile({1.0: 50, 2.0: 100, math.inf: 100}, 0.75)
+    1.5
+    """
+    wanted = share * counts[math.inf]
+    rising = [(0.0, 0.0), *sorted(counts.items())]
+    for (low, below), (high, up_to) in pairwise(rising):
+        if below < up_to >= wanted:
+            return low + (high - low) * (wanted - below) / (up_to - below) if math.isfinite(high) else None
+    return None

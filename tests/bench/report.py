@@ -1,9 +1,11 @@
 """PERFORMANCE.md, out of the figures that benchmarks have left in a folder; it is never written by hand."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.bench import next_size
 
 _HEAD = """# Performance
 
@@ -23,15 +25,19 @@ counts against a recount, flags (session, triggering event, level) against a pla
   not come within the run. The median of the runs; `worst` of all. Look-ups are on. Of the same delays, `acknowledged`
   is the way of an event to the broker (and back) alone, and `decided` ends where the service makes the flag: where
   `acknowledged` is not a few ms, the broker had no core, and the figure says more of the machine than of the service.
+  `redis_visible`: from when a session's newest vector was decided, the `updated_at` of its hash, to when Redis
+  acknowledged it, ms, of all vectors of the run, its warm-up included; estimated within the buckets of
+  `fraud_vector_visible_seconds`, each 30 % wide up to 2 s.
 - **two_lanes**: `times_one_lane` is twice the CPU time of one lane over that of two. **live_sessions**, **hot_key**:
   cost of an event by CPU, and memory. **cluster_latency**: two lanes against two workers of the engine's own cluster.
 - **start**: from the start of the process to the broker's time of its first flag.
 - `load`: 1 minute load average when the scenario had ended. On shared cores compare ratios and CPU, not wall time.
+- The last section computes from the newest figures what the next size would need; it is not measured.
 """
 
 
 def write_report(folder: Path, file: Path) -> None:
-    """Write the newest figures of each scenario, whole runs and short ones apart.
+    """Write the newest figures of each scenario, whole runs and short ones apart, and what the next size would need.
 
     Args:
         folder: With one JSON file a run.
@@ -40,12 +46,16 @@ def write_report(folder: Path, file: Path) -> None:
     runs = sorted((json.loads(path.read_text()) for path in folder.glob("result-*.json")), key=lambda run: run["at"])
     lines = [_HEAD]
     for short, title in ((False, "`make bench`"), (True, "`make bench SHORT=1`")):
-        newest = {
-            figures["scenario"]: (run, figures) for run in runs if run["short"] is short for figures in run["figures"]
-        }
+        newest = _newest(run for run in runs if run["short"] is short)
         if newest:
             lines += [f"## {title}", "", *_section(newest), ""]
+    lines += next_size.section(_newest(runs), next_size.event_bytes())
     file.write_text("\n".join(lines).rstrip("\n") + "\n")
+
+
+def _newest(runs: Iterable[dict[str, Any]]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Return by scenario the newest run that has it, and its figures; of runs in order of time."""
+    return {figures["scenario"]: (run, figures) for run in runs for figures in run["figures"]}
 
 
 def _section(newest: Mapping[str, tuple[dict[str, Any], dict[str, Any]]]) -> list[str]:

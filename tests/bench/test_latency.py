@@ -1,7 +1,9 @@
+import math
+
 import pytest
 
 from tests.bench.expected import WrongResultError
-from tests.bench.latency import RATES, SHORT, Load, probes_that_count
+from tests.bench.latency import RATES, SHORT, Load, probes_that_count, visible_ms
 from tests.bench.work import Work, is_probe, make
 
 LOAD = Load(Work(events=3_000, live=500, fill=True, probes=0.1), rate=1_000, warm_up=1)
@@ -36,3 +38,13 @@ def test_a_load_lasts_as_long_as_it_says_and_has_as_many_probes_a_second_at_ever
 
     assert load.work.events - load.work.live == rate * (SHORT.warm_up + SHORT.seconds)
     assert load.work.probes * rate == pytest.approx(200)
+
+
+def test_how_soon_vectors_were_in_redis_is_told_in_milliseconds() -> None:
+    counts = {0.1: 0.0, 0.2: 100.0, math.inf: 100.0}
+
+    assert visible_ms(counts) == {"redis_visible_p50": 150.0, "redis_visible_p99": 199.0}
+
+
+def test_a_run_that_wrote_no_vectors_does_not_say_how_soon_they_were_in_redis() -> None:
+    assert visible_ms({0.1: 0.0, math.inf: 0.0}) == {"redis_visible_p50": None, "redis_visible_p99": None}

@@ -213,6 +213,17 @@ class Lane(RunningService):
         samples = self.samples("fraud_partition_records")
         return sum(value for labels, value in samples.items() if any(f'outcome="{end}"' in labels for end in _ENDS))
 
+    def buckets(self, name: str) -> dict[float, float]:
+        """Return how many values of a histogram do not exceed each upper bound; errors as for `until`."""
+        samples: dict[str, float] = {}
+
+        def answers() -> bool:
+            samples.update(self.samples(f"{name}_bucket"))
+            return bool(samples)
+
+        self.until(answers, _READY_SECONDS)
+        return {float(labels.split('"')[1]): count for labels, count in samples.items()}
+
     def drain(self) -> None:
         """Let it write everything and end; errors as for `until`."""
         if (status := self.stop(signal.SIGTERM)) != 0:

@@ -3,7 +3,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from observability.histogram import BatchHistogram
-from observability.metrics import LATENCY_BUCKETS, SCORE_BUCKETS
+from observability.metrics import LATENCY_BUCKETS, SCORE_BUCKETS, VISIBLE_BUCKETS
 
 
 def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
@@ -16,7 +16,7 @@ def samples(registry: CollectorRegistry) -> dict[tuple[str, str], float]:
     }
 
 
-@pytest.mark.parametrize("buckets", [LATENCY_BUCKETS, SCORE_BUCKETS])
+@pytest.mark.parametrize("buckets", [LATENCY_BUCKETS, SCORE_BUCKETS, VISIBLE_BUCKETS])
 def test_it_shows_what_the_clients_own_histogram_shows(buckets: tuple[float, ...]) -> None:
     dice = np.random.default_rng(7)
     values = np.concatenate([dice.exponential(0.2, 3_000), buckets, [-1.0, 0.0, 1e6]])

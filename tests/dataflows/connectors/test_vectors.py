@@ -8,7 +8,10 @@ import polars as pl
 import pytest
 from bytewax.testing import run_main
 from polars.testing import assert_frame_equal
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
+from dataflows.connectors import vectors as connector
 from dataflows.connectors.redis_writer import Link
 from dataflows.connectors.vectors import COLUMNS, VectorOutbox, Vectors, as_commands, as_frame, vectors_of
 from features.session import FEATURES
@@ -36,6 +39,32 @@ def frame(*session_ids: str, first: float = 0.0) -> pl.DataFrame:
 
 def written() -> float:
     return metrics.REGISTRY.get_sample_value("fraud_vectors_written_total") or 0.0
+
+
+def visible() -> dict[str, float]:
+    """Return how many vectors became visible, and the seconds that they took in all."""
+    name = "fraud_vector_visible_seconds"
+    return {what: metrics.REGISTRY.get_sample_value(f"{name}_{what}") or 0.0 for what in ("count", "sum")}
+
+
+class Answering(Link):
+    """A link with no Redis behind it: it takes all sessions but one, or loses the connection at a call."""
+
+    def __init__(self, refused: str = "", lost_at: int | None = None) -> None:
+        """Have no connection."""
+        self._refused = refused
+        self._lost_at = lost_at
+        self.calls = 0
+
+    def send(self, packed: list[bytes], replies: int) -> list[object]:
+        """Give two replies a hash."""
+        if self.calls == self._lost_at:
+            raise RedisConnectionError
+        self.calls += 1
+        keys = [part.split(b"\r\n")[1].decode() for part in b"".join(packed).split(b"HSET\r\n")[1:]]
+        assert replies == 2 * len(keys)
+        wrong = ResponseError("WRONGTYPE")
+        return [reply for key in keys for reply in (wrong if key == f"session:{self._refused}" else 1, 1)]
 
 
 def test_floats_come_back_equal_to_the_bit(link: Link, store: Client) -> None:
@@ -121,6 +150,49 @@ def test_of_several_vectors_of_a_session_the_last_is_written(link: Link, store: 
     assert [store.hget(f"session:{name}", FEATURES[0]) for name in ("s-1", "s-2")] == ["2.0", "1.0"]
     assert written() - before == 2
     assert outbox.snapshot() == b""
+
+
+def test_what_redis_acknowledged_tells_how_long_ago_each_vector_was_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connector, "now_ms", lambda: A_MINUTE_MS)
+    outbox = VectorOutbox(TTL)
+    outbox.put(vectors("s-1", "s-2", at_ms=A_MINUTE_MS - 300))
+    outbox.put(vectors("s-1", "s-3", at_ms=A_MINUTE_MS - 100))
+    before = visible()
+
+    outbox.write_to(Answering())
+
+    assert visible()["count"] - before["count"] == 3
+    assert visible()["sum"] - before["sum"] == pytest.approx(0.3 + 0.1 + 0.1)
+
+
+def test_a_vector_that_redis_refused_is_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connector, "now_ms", lambda: A_MINUTE_MS)
+    outbox = VectorOutbox(TTL)
+    outbox.put(vectors("s-1", at_ms=A_MINUTE_MS - 10))
+    outbox.put(vectors("s-2", at_ms=A_MINUTE_MS - 1_000))
+    before = visible()
+
+    outbox.write_to(Answering(refused="s-2"))
+
+    assert visible()["count"] - before["count"] == 1
+    assert visible()["sum"] - before["sum"] == pytest.approx(0.01)
+
+
+def test_a_chunk_that_redis_never_acknowledged_is_visible_only_when_it_is_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connector, "CHUNK_ROWS", 2)
+    outbox = VectorOutbox(TTL)
+    outbox.put(vectors("s-1", "s-2", "s-3"))
+    before = visible()["count"]
+
+    with pytest.raises(RedisConnectionError):
+        outbox.write_to(Answering(lost_at=1))
+    acknowledged = visible()["count"] - before
+    outbox.write_to(Answering())
+
+    assert acknowledged == 2
+    assert visible()["count"] - before == 2 + 3
 
 
 def test_thousands_go_in_one_write(link: Link, store: Client) -> None:
