@@ -67,7 +67,7 @@ def build(service: Service, ends: Ends) -> Dataflow:
     enriched = op.flat_map_batch("enrich", admitted, with_pieces(Enrich(service)))
     # (partition, EnrichedBatch): with what Redis knows of devices and users
     rows = op.stateful_batch("sessions", enriched, state_in_pieces(UpdateSessions, lambda: LiveSessions(most, late_ms)))
-    # (partition, FeatureBatch): one row of features an event
+    # (partition, FeatureBatch): in their sessions; the next step has the features of all partitions computed at once
     scored = op.flat_map_batch("score", rows, Score(service.models))
     # (partition, ScoredBatch): with one score an event
     decided = op.stateful_batch("decide", scored, partition_state(Decide, Decisions))

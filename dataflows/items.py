@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.events import EventColumns
-from features.live_sessions import SessionRows
+from features.live_sessions import SessionRows, Update
 from features.page_windows import PageCount
 from model.decision import Crossing, Level
 from schemas.codec import Reject
@@ -169,10 +169,15 @@ class EnrichedBatch:
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """The events and their features, one row an event."""
+    """The events, on their way through the features or behind it."""
 
     enriched: EnrichedBatch
-    rows: SessionRows
+    update: Update
+
+    @property
+    def rows(self) -> SessionRows:
+        """The features, one row an event."""
+        return self.update.rows
 
 
 @dataclass(frozen=True, slots=True)

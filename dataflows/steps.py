@@ -26,7 +26,7 @@ from dataflows.items import (
 from dataflows.models import Models
 from features.admission import ADMITTED, DUPLICATE, LATE, Admission
 from features.events import EventColumns
-from features.live_sessions import LiveSessions
+from features.live_sessions import LiveSessions, settle
 from features.page_windows import PageWindows
 from features.pages import with_normal_pages
 from model.decision import Decisions
@@ -158,26 +158,28 @@ class CountPages:
 
 @dataclass(frozen=True, slots=True)
 class UpdateSessions:
-    """Events to features: one row an event."""
+    """Events to the sessions of their partition. The features of all partitions are computed together, by `Score`."""
 
     state: LiveSessions
 
     def __call__(self, enriched: EnrichedBatch) -> FeatureBatch:
-        """Add a batch to its sessions."""
-        evicted = self.state.evicted
-        rows = self.state.update(enriched.events, enriched.watermark_ms, enriched.columns)
-        partition = str(enriched.partition)
-        metrics.LIVE_SESSIONS.labels(partition).set(len(self.state))
-        metrics.STATE_BYTES.labels(partition).set(self.state.state_bytes)
-        metrics.SESSIONS_EVICTED.inc(self.state.evicted - evicted)
+        """Give a batch to its sessions."""
+        session_ids = enriched.events["session_id"].to_list()
         for dependency in enriched.degraded:
             metrics.DEGRADED.labels(dependency).inc(enriched.events.height)
-        return FeatureBatch(enriched, rows)
+        return FeatureBatch(enriched, self.state.begin(session_ids, enriched.columns, enriched.watermark_ms))
+
+
+def _show_sessions(batch: FeatureBatch) -> None:
+    sessions, partition = batch.update.sessions, str(batch.enriched.partition)
+    metrics.LIVE_SESSIONS.labels(partition).set(len(sessions))
+    metrics.STATE_BYTES.labels(partition).set(sessions.state_bytes)
+    metrics.SESSIONS_EVICTED.inc(batch.rows.evicted)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Features to scores: one call of the model for everything pending, of all partitions.
+    """Events to features and scores: one call of each for everything pending, of all partitions.
 
     Attributes:
         models: The opened models; an item names its own.
@@ -187,6 +189,9 @@ class Score:
 
     def __call__(self, items: Sequence[tuple[str, FeatureBatch]]) -> list[tuple[str, ScoredBatch]]:
         """Score batches; each comes out as one, in the same order."""
+        settle([batch.update.sessions for _, batch in items])
+        for _, batch in items:
+            _show_sessions(batch)
         scored: dict[int, tuple[str, ScoredBatch]] = {}
         model_ids = [batch.enriched.configuration.model_id for _, batch in items]
         for model_id in dict.fromkeys(model_ids):

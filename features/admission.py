@@ -19,7 +19,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from features.codes import mixed
 from features.events import EventColumns
 from features.recent import CONTENT_BITS, Recent, RingPiece
 from features.snapshot import Snapshot, pack, unpack
@@ -33,7 +32,6 @@ ADMITTED, DUPLICATE, LATE = 0, 1, 2
 
 _KIND = "admission"
 _BEFORE_ALL_TIME = -(2**62)
-_LOW = np.uint64((1 << CONTENT_BITS) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +55,6 @@ class _Candidate:
 
     timestamp_ms: int
     session: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """A batch as admission sees it."""
-
-    mark: NDArray[np.uint64]
-    """64 bits that stand for the row: see `features/recent.py`."""
-    session: NDArray[np.uint64]
-    timestamp_ms: NDArray[np.int64]
 
 
 class Admission:
@@ -105,17 +93,16 @@ class Admission:
 
     def judge(self, events: EventColumns) -> Verdicts:
         """Decide on a batch of valid events, in offset order."""
-        rows = _rows(events)
-        verdict = np.full(len(rows.mark), ADMITTED, dtype=np.uint8)
-        found = self._recent.find(rows.mark)
-        awkward = found.knows_event | _is_repeat(rows.mark)
+        verdict = np.full(len(events.mark), ADMITTED, dtype=np.uint8)
+        found = self._recent.find(events.mark)
+        awkward = found.knows_event | _is_repeat(events.mark)
         left = np.arange(len(verdict))
         if awkward.any():
             # Remembered even if every row before it in the batch is admitted and pushes an old one out.
             surely = found.number >= max(self._recent.seen + len(verdict) - self._recent.horizon, 0)
             verdict[surely] = DUPLICATE
             left = np.flatnonzero(~surely)
-        reused = self._judge_others(rows, left, awkward[left], verdict)
+        reused = self._judge_others(events, left, awkward[left], verdict)
         self._note_horizon()
         duplicate, late = np.bincount(verdict, minlength=LATE + 1)[[DUPLICATE, LATE]].tolist()
         self.counts["duplicate"] += duplicate
@@ -123,12 +110,12 @@ class Admission:
         return Verdicts(verdict, reused, self.watermark_ms)
 
     def _judge_others(
-        self, rows: _Rows, left: NDArray[np.intp], awkward: NDArray[np.bool_], verdict: NDArray[np.uint8]
+        self, events: EventColumns, left: NDArray[np.intp], awkward: NDArray[np.bool_], verdict: NDArray[np.uint8]
     ) -> int:
         """Decide on the rows that are left: whole runs at once, and by itself each row that a run cannot have.
 
         Args:
-            rows: The batch.
+            events: The batch.
             left: The places of the rows in question.
             awkward: Of each, whether its event may be remembered when it is its turn.
             verdict: Where the verdicts go.
@@ -138,31 +125,31 @@ class Admission:
         """
         reused = 0
         while len(left):
-            timestamp_ms = rows.timestamp_ms[left]
+            timestamp_ms = events.timestamp_ms[left]
             before = np.maximum.accumulate(np.concatenate([[self._watermark], timestamp_ms]))
             alone = awkward | (timestamp_ms - before[:-1] > AHEAD_MS)
             end = int(alone.argmax()) if alone.any() else len(left)
             run = left[:end]
             late = timestamp_ms[:end] < before[:end] - self.lateness_ms
             verdict[run[late]] = LATE
-            self._recent.add(rows.mark[run[~late]])
+            self._recent.add(events.mark[run[~late]])
             self._move(int(before[end]))
             for row in left[end : end + 1].tolist():
-                verdict[row], is_reused = self._judge_one(rows, row)
+                verdict[row], is_reused = self._judge_one(events, row)
                 reused += is_reused
             left, awkward = left[end + 1 :], awkward[end + 1 :]
         return reused
 
-    def _judge_one(self, rows: _Rows, row: int) -> tuple[int, bool]:
+    def _judge_one(self, events: EventColumns, row: int) -> tuple[int, bool]:
         """Decide on one row: the rules as they are said. Also tell whether its id came before with other content."""
-        mark, timestamp_ms = rows.mark[row : row + 1], int(rows.timestamp_ms[row])
+        mark, timestamp_ms = events.mark[row : row + 1], int(events.timestamp_ms[row])
         found = self._recent.find(mark)
         if found.number[0] >= 0:
             return DUPLICATE, False
         if timestamp_ms < self._watermark - self.lateness_ms:
             return LATE, False
         self._recent.add(mark)
-        self._see(timestamp_ms, int(rows.session[row]))
+        self._see(timestamp_ms, int(events.session[row]))
         return ADMITTED, bool(found.knows_event[0])
 
     def _see(self, timestamp_ms: int, session: int) -> None:
@@ -230,9 +217,3 @@ def _is_repeat(marks: NDArray[np.uint64]) -> NDArray[np.bool_]:
     repeat = np.zeros(len(marks), dtype=np.bool_)
     repeat[by_event[1:]] = grouped[1:] == grouped[:-1]
     return repeat
-
-
-def _rows(events: EventColumns) -> _Rows:
-    content = mixed(events.timestamp_ms.view(np.uint64), events.type.astype(np.uint64))
-    mark = (mixed(events.session, events.event) & ~_LOW) | (content & _LOW)
-    return _Rows(mark, events.session, events.timestamp_ms)

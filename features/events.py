@@ -1,5 +1,6 @@
 """The columns of a batch of events as the running features see them: numbers only, one element an event."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.codes import string_codes
+from features.recent import marks_of
 
 ANSWERS = ("device_risk", "account_locked", "recent_failures")
 """What the stores know of an event's device and user; joined at the row, never carried."""
@@ -19,7 +21,7 @@ class EventColumns:
 
     Attributes:
         session: uint64 code of the session id.
-        event: uint64 code of the event id.
+        mark: uint64, by which a repeat of the event is found; see `features/recent.py`.
         type: uint8, position in `schemas.events.EVENT_TYPES`.
         page: uint64 code of the normalised page.
         timestamp_ms: int64, event time.
@@ -33,7 +35,7 @@ class EventColumns:
     """
 
     session: NDArray[np.uint64]
-    event: NDArray[np.uint64]
+    mark: NDArray[np.uint64]
     type: NDArray[np.uint8]
     page: NDArray[np.uint64]
     timestamp_ms: NDArray[np.int64]
@@ -50,18 +52,26 @@ class EventColumns:
         """Take the columns from an event frame with normalised pages; absent answers and offsets are 0."""
         names = ("session_id", "event_id", "page", "device_fingerprint", "ip")
         session, event, page, device, ip = string_codes(frame, *names)
+        kind, timestamp_ms = frame["event_type"].to_numpy(), frame["timestamp"].to_numpy()
         return cls(
             session=session,
-            event=event,
-            type=frame["event_type"].to_numpy(),
+            mark=marks_of(session, event, timestamp_ms, kind),
+            type=kind,
             page=page,
-            timestamp_ms=frame["timestamp"].to_numpy(),
+            timestamp_ms=timestamp_ms,
             latency_ms=frame["latency_ms"].to_numpy(),
             device=device,
             ip=ip,
             offset=_column(frame, "offset", np.int64),
             **{name: _column(frame, name, np.float64) for name in ANSWERS},
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the events of several batches, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__})
 
     def take(self, order: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Self:
         """Return the same events in another order, or some of them."""

@@ -4,6 +4,8 @@ Training, backtests and explanations use this very class with an empty table, so
 one to the bit.
 """
 
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from features.events import EventColumns
+from features.joined_tables import JoinedTables
 from features.pages import with_normal_pages
 from features.running import NEVER_MS, Running
 from features.session import FEATURES, SESSION_GAP_MS, matrix_of, session_features
@@ -42,6 +45,7 @@ class SessionRows:
         partial: bool, true where the instance began before one of today's features existed.
         newest: The last row of each session in this batch, ascending.
         freed: Sessions that are not live any more. They may have had rows in this batch.
+        evicted: How many of them had to make room.
     """
 
     session_ids: list[str]
@@ -51,6 +55,7 @@ class SessionRows:
     partial: NDArray[np.bool_]
     newest: NDArray[np.intp]
     freed: list[str]
+    evicted: int
     _running: Running
     _grouped_at: NDArray[np.intp]
 
@@ -76,63 +81,45 @@ class LiveSessions:
         self.lateness_ms = lateness_ms
         self.evicted = 0
         self._swept_ms: int | None = None
-        self._table = SessionTable()
-        self._update([], EventColumns.from_frame(_NOBODY))  # the features declare the columns that they carry
+        self.table = SessionTable()
+        self.waiting: deque[Update] = deque()
+        """Batches that are not computed yet, in their order."""
+        self.update(_NOBODY, None)  # the features declare the columns that they carry
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
 
     @property
     def state_bytes(self) -> int:
         """Bytes of the state in memory."""
-        return self._table.state_bytes
+        return self.table.state_bytes
 
-    def update(
-        self, events: pl.DataFrame, watermark_ms: int | None, columns: EventColumns | None = None
-    ) -> SessionRows:
-        """Take a batch of admitted events in offset order.
+    def update(self, events: pl.DataFrame, watermark_ms: int | None) -> SessionRows:
+        """Take a batch of admitted events in offset order, and compute the features after each.
 
         Args:
             events: Event frame with normalised pages, and the columns of `EventColumns.from_frame`.
             watermark_ms: The partition's watermark after the batch, None while there is none.
-            columns: Those of the events, where they have been taken already.
-
-        Returns:
-            The features after each event.
         """
-        columns = EventColumns.from_frame(events) if columns is None else columns
-        rows = self._update(events["session_id"].to_list(), columns)
-        rows.freed.extend(self._sweep(watermark_ms))
-        return rows
+        return self.begin(events["session_id"].to_list(), EventColumns.from_frame(events), watermark_ms).rows
 
-    def _update(self, session_ids: list[str], events: EventColumns) -> SessionRows:
-        slots = self._table.slots_of(session_ids)
-        apart = len(set(session_ids)) == len(session_ids)
-        order = np.arange(len(slots)) if apart else np.argsort(slots, kind="stable")
-        grouped_at = np.empty_like(order)
-        grouped_at[order] = np.arange(len(order))
-        grouped = events.take(order)
-        slots = slots[order]
+    def begin(self, session_ids: list[str], events: EventColumns, watermark_ms: int | None) -> "Update":
+        """Take a batch that is computed when its rows, or the state after it, are asked for.
 
-        running = Running.over(self._table, slots, grouped.timestamp_ms, SESSION_GAP_MS, apart=apart)
-        matrix = matrix_of(session_features(grouped, running))
-        firsts = running.firsts(first_offset=grouped.offset, partial=np.zeros(len(slots), dtype=np.int64))
-        first_ms = running.after("first_ms")
-        running.hand_back()
-        newest = order[running.segments.last_row]
-        return SessionRows(
-            session_ids=session_ids,
-            matrix=matrix[grouped_at],
-            first_ms=first_ms[grouped_at],
-            first_offset=firsts["first_offset"][grouped_at],
-            partial=firsts["partial"][grouped_at] != 0,
-            newest=np.sort(newest),
-            freed=[],
-            _running=running,
-            _grouped_at=grouped_at,
-        )
+        Args:
+            session_ids: The session of each event.
+            events: Admitted events in offset order.
+            watermark_ms: The partition's watermark after the batch, None while there is none.
+        """
+        update = Update(self, session_ids, events, watermark_ms)
+        self.waiting.append(update)
+        return update
 
-    def _sweep(self, watermark_ms: int | None) -> list[str]:
+    def settle(self) -> None:
+        """Compute what waits."""
+        settle([self])
+
+    def sweep(self, watermark_ms: int | None) -> list[str]:
         """Free the sessions whose instance no admitted row can join, and evict the oldest of too many.
 
         Freeing only saves memory: a row that could have joined would be late. So it may wait for a whole minute of
@@ -141,27 +128,28 @@ class LiveSessions:
         freed: list[str] = []
         if watermark_ms is not None and (self._swept_ms is None or watermark_ms >= self._swept_ms + _SWEEP_MS):
             self._swept_ms = watermark_ms
-            latest_ms = self._table.used("latest_ms")
+            latest_ms = self.table.used("latest_ms")
             over_ms = watermark_ms - SESSION_GAP_MS - self.lateness_ms
-            freed += self._table.free(np.flatnonzero((latest_ms > NEVER_MS) & (latest_ms < over_ms)))
-        too_many = len(self._table) - self.max_live
+            freed += self.table.free(np.flatnonzero((latest_ms > NEVER_MS) & (latest_ms < over_ms)))
+        too_many = len(self.table) - self.max_live
         if too_many > 0:
-            freed += self._table.free(self._oldest(too_many))
+            freed += self.table.free(self._oldest(too_many))
             self.evicted += too_many
         return freed
 
     def _oldest(self, count: int) -> NDArray[np.int64]:
         """Return the slots of the sessions that had no event for longest; of equally old ones, the first by name."""
-        latest_ms = self._table.used("latest_ms")
+        latest_ms = self.table.used("latest_ms")
         live = np.flatnonzero(latest_ms > NEVER_MS)
         bound = np.partition(latest_ms[live], count - 1)[count - 1]
         older = live[latest_ms[live] < bound]
-        as_old = sorted(live[latest_ms[live] == bound].tolist(), key=self._table.session_ids.__getitem__)
+        as_old = sorted(live[latest_ms[live] == bound].tolist(), key=self.table.session_ids.__getitem__)
         return np.concatenate([older, as_old[: count - len(older)]])
 
     def snapshot(self, part: int = 0, of: int = 1) -> bytes:
         """Write one of `of` parts of the state as bytes, and what has changed since the last one was written."""
-        return self._table.snapshot(part, of)
+        self.settle()
+        return self.table.snapshot(part, of)
 
     def restore(self, *stored: bytes) -> None:
         """Take over the state of as many snapshots as have all parts, the oldest first.
@@ -171,8 +159,8 @@ class LiveSessions:
         Raises:
             SnapshotError: If the bytes are something else.
         """
-        lacking = self._table.restore(*stored)
-        self._table.columns["partial"][lacking] = 1
+        lacking = self.table.restore(*stored)
+        self.table.columns["partial"][lacking] = 1
 
     def put(self, session_id: str, state: bytes) -> None:
         """Give a session what `SessionRows.state_before` returned.
@@ -180,7 +168,70 @@ class LiveSessions:
         Raises:
             StateError: If it is of another feature set.
         """
-        self._table.put_row(session_id, state)
+        self.table.put_row(session_id, state)
+
+
+@dataclass(slots=True)
+class Update:
+    """A batch of one partition, on its way through the features."""
+
+    sessions: LiveSessions
+    session_ids: list[str]
+    events: EventColumns
+    watermark_ms: int | None
+    computed: SessionRows | None = None
+
+    @property
+    def rows(self) -> SessionRows:
+        """The features after each event."""
+        while self.computed is None:
+            self.sessions.settle()
+        return self.computed
+
+
+def settle(partitions: Iterable[LiveSessions]) -> None:
+    """Compute what waits in several partitions: together, and each partition's own batches in their order."""
+    left = [sessions for sessions in dict.fromkeys(partitions) if sessions.waiting]
+    while left:
+        _compute([sessions.waiting.popleft() for sessions in left])
+        left = [sessions for sessions in left if sessions.waiting]
+
+
+def _compute(updates: Sequence[Update]) -> None:
+    """Compute one batch of each of some partitions, as one batch of joined tables."""
+    tables = JoinedTables([update.sessions.table for update in updates])
+    ids = [update.session_ids for update in updates]
+    slots = tables.slots_of(ids)
+    apart = sum(len(set(each)) for each in ids) == len(slots)
+    order = np.arange(len(slots)) if apart else np.argsort(slots, kind="stable")
+    grouped_at = np.empty_like(order)
+    grouped_at[order] = np.arange(len(order))
+    grouped = EventColumns.joined([update.events for update in updates]).take(order)
+
+    running = Running.over(tables, slots[order], grouped.timestamp_ms, SESSION_GAP_MS, apart=apart)
+    matrix = matrix_of(session_features(grouped, running))[grouped_at]
+    firsts = running.firsts(first_offset=grouped.offset, partial=np.zeros(len(slots), dtype=np.int64))
+    first_ms = running.after("first_ms")[grouped_at]
+    running.hand_back()
+    first_offset, partial = firsts["first_offset"][grouped_at], firsts["partial"][grouped_at] != 0
+    newest = np.sort(order[running.segments.last_row])
+    ends = np.cumsum([0, *map(len, ids)]).tolist()
+    for at, update in enumerate(updates):
+        mine = slice(ends[at], ends[at + 1])
+        first, end = np.searchsorted(newest, [mine.start, mine.stop]).tolist()
+        evicted, freed = update.sessions.evicted, update.sessions.sweep(update.watermark_ms)
+        update.computed = SessionRows(
+            session_ids=update.session_ids,
+            matrix=matrix[mine],
+            first_ms=first_ms[mine],
+            first_offset=first_offset[mine],
+            partial=partial[mine],
+            newest=newest[first:end] - mine.start,
+            freed=freed,
+            evicted=update.sessions.evicted - evicted,
+            _running=running,
+            _grouped_at=grouped_at[mine],
+        )
 
 
 def features_of(events: pl.DataFrame) -> NDArray[np.float64]:

@@ -17,12 +17,25 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from features.codes import mixed
+
 CONTENT_BITS = 24
 """A mark's low bits tell the content apart, the high ones the session and event id."""
 
 _EVENT = np.uint64(CONTENT_BITS)
 _NOBODY = -1
 _BUCKETS_A_ROW = 4
+
+
+_CONTENT = np.uint64((1 << CONTENT_BITS) - 1)
+
+
+def marks_of(
+    session: NDArray[np.uint64], event: NDArray[np.uint64], timestamp_ms: NDArray[np.int64], kind: NDArray[np.uint8]
+) -> NDArray[np.uint64]:
+    """Return the mark of each row: of the codes of its session and event id, and its content."""
+    content = mixed(timestamp_ms.view(np.uint64), kind.astype(np.uint64))
+    return (mixed(session, event) & ~_CONTENT) | (content & _CONTENT)
 
 
 class Found(NamedTuple):

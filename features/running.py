@@ -26,8 +26,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from features.joined_tables import JoinedTables
 from features.segments import LATEST_TIME_MS, Segments, cut
-from features.session_table import Carried, SessionTable, StateError
+from features.session_table import Carried, StateError
 
 NEVER_MS = -(2**42)
 """The latest timestamp of a session that has had no event."""
@@ -83,7 +84,7 @@ class Running:
     is computed, `hand_back` writes to the table what each session has come to.
     """
 
-    table: SessionTable
+    tables: JoinedTables
     segments: Segments
     begins: NDArray[np.bool_]
     """Whether a row is the first of its instance."""
@@ -93,11 +94,12 @@ class Running:
     """What each segment starts from, (segments, columns): the table's numbers of its session, or neutral ones."""
     _traces: list[_Trace | _SetTrace] = field(default_factory=list)
     _used: set[str] = field(default_factory=set)
+    _places: dict[tuple[str, ...], slice] = field(default_factory=dict)
 
     @classmethod
     def over(
         cls,
-        table: SessionTable,
+        tables: JoinedTables,
         slot: NDArray[np.int64],
         timestamp_ms: NDArray[np.int64],
         session_gap_ms: int,
@@ -109,7 +111,7 @@ class Running:
         A row more than `session_gap_ms` after the session's largest timestamp begins a new instance.
 
         Args:
-            table: The sessions' state.
+            tables: The sessions' state.
             slot: Each row's session; equal ones stand side by side.
             timestamp_ms: Each row's event time, from 0 to 2**42.
             session_gap_ms: The longest pause inside an instance.
@@ -123,11 +125,13 @@ class Running:
                 f"event times must lie from 0 to {LATEST_TIME_MS} ms, got {timestamp_ms.min()} to {timestamp_ms.max()}"
             )
             raise StateError(msg)
-        latest_ms = table.column(*_LATEST_NAME, _LATEST)
-        segments, latest, begins = cut(slot, timestamp_ms, latest_ms, session_gap_ms, apart=apart)
-        numbers = table.numbers[segments.slot]
-        numbers[~segments.goes_on] = table.neutral
-        running = cls(table, segments, begins, latest, numbers)
+        place = tables.places(_LATEST_NAME, _LATEST).start
+        segments, latest, begins = cut(
+            slot, timestamp_ms, lambda slots: tables.numbers(slots)[:, place], session_gap_ms, apart=apart
+        )
+        numbers = tables.numbers(segments.slot)
+        numbers[~segments.goes_on] = tables.neutral
+        running = cls(tables, segments, begins, latest, numbers)
         running._keep(_LATEST_NAME, running._start_of(_LATEST_NAME, _LATEST), latest[None])
         return running
 
@@ -219,18 +223,18 @@ class Running:
                 sets[trace.names[0]] = trace.after[segments.closing]
             else:
                 numbers[:, trace.places] = trace.after[:, segments.last_row].view(np.int64).T
-        self.table.write(segments.closing_slot, numbers, sets)
+        self.tables.write(segments.closing_slot, numbers, sets)
 
     def state_before(self, row: int) -> bytes:
         """Return all that the row's instance carried just before it, as `SessionTable.row_bytes` writes it."""
         segment = int(self.segments.of_row[row])
         start = int(self.segments.start[segment])
         if self.begins[row]:
-            return self.table.neutral_row
+            return self.tables.neutral_row
         values: dict[str, NDArray[Any]] = {}
         for trace in self._traces:
             values |= zip(trace.names, trace.at(row, segment, start), strict=True)
-        return self.table.row_bytes(values)
+        return self.tables.row_bytes(values)
 
     def after(self, name: str) -> NDArray[Any]:
         """Return a column of numbers that this batch has already computed, after each row."""
@@ -247,7 +251,7 @@ class Running:
     def _start_of(self, names: tuple[str, ...], carried: Carried) -> NDArray[Any]:
         """Return what each segment starts from: (names, segments)."""
         self._use(names)
-        places = self.table.places(names, carried)
+        places = self._places[names] = self.tables.places(names, carried)
         lacking = places.stop - self._numbers.shape[1]
         if lacking > 0:  # new to everybody
             neutral = np.full((len(self._numbers), lacking), carried.neutral, dtype=carried.dtype).view(np.int64)
@@ -256,12 +260,11 @@ class Running:
 
     def _sets_at_start(self, name: str, width: int) -> NDArray[np.uint32]:
         self._use((name,))
-        column = self.table.column(name, Carried("<u4", width=width))
-        sets: NDArray[np.uint32] = column[self.segments.slot]
+        sets: NDArray[np.uint32] = self.tables.sets(name, Carried("<u4", width=width), self.segments.slot)
         sets[~self.segments.goes_on] = 0
         return sets
 
     def _keep(self, names: tuple[str, ...], before: NDArray[Any], after: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Keep columns for `hand_back` and `state_before`; return them by name."""
-        self._traces.append(_Trace(names, self.table.group[names], before, after))
+        self._traces.append(_Trace(names, self._places[names], before, after))
         return dict(zip(names, after, strict=True))

@@ -5,6 +5,7 @@ along the rows, each row only adds to what its session carries, and what would l
 (`apart`): half of a small batch's time.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -99,7 +100,7 @@ class Segments:
 def cut(
     slot: NDArray[np.int64],
     timestamp_ms: NDArray[np.int64],
-    latest_ms: NDArray[np.int64],
+    latest_of: Callable[[NDArray[np.int64]], NDArray[np.int64]],
     session_gap_ms: int,
     *,
     apart: bool,
@@ -109,7 +110,7 @@ def cut(
     Args:
         slot: Each row's session; equal ones stand side by side.
         timestamp_ms: Each row's event time, from 0 to 2**42.
-        latest_ms: By slot, the largest timestamp of the session so far.
+        latest_of: Gives the largest timestamp so far of the sessions in some slots.
         session_gap_ms: The longest pause inside an instance.
         apart: Whether it is known that no session has two rows.
 
@@ -117,13 +118,13 @@ def cut(
         The segments, the largest timestamp of the session after each row, and whether a row begins an instance.
     """
     if apart:
-        carried = latest_ms[slot]
+        carried = latest_of(slot)
         latest = np.maximum(timestamp_ms, carried)
         begins = timestamp_ms - carried > session_gap_ms
         return Segments.of_rows_apart(slot, begins), latest, begins
     new_session = _changes(slot)
     start, lift = np.flatnonzero(new_session), (np.cumsum(new_session) - 1) * _LIFT
-    carried = latest_ms[slot[start]]
+    carried = latest_of(slot[start])
     latest = _running_max(timestamp_ms, start, lift, carried)
     begins = timestamp_ms - _one_earlier(latest, start, carried) > session_gap_ms
     return Segments.of(slot, new_session, begins), latest, begins

@@ -27,15 +27,16 @@ class RealKafka:
         directory: Its data, settings and `kafka.log`; kept after the end.
         heap: Java heap, as in `-Xmx`.
         port: Where it listens on loopback; None is a random free port, the same for every start of this object.
+        for_load: As for `KafkaBroker`.
     """
 
-    def __init__(self, directory: Path, heap: str = "128m", port: int | None = None) -> None:
+    def __init__(self, directory: Path, heap: str = "128m", port: int | None = None, *, for_load: bool = False) -> None:
         own, controller = free_port() if port is None else port, free_port()
         settings = {
             "listeners": f"PLAINTEXT://{LOOPBACK}:{own},CONTROLLER://{LOOPBACK}:{controller}",
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
         }
-        self._broker = KafkaBroker(directory, own, settings, ["broker.properties"], heap)
+        self._broker = KafkaBroker(directory, own, settings, ["broker.properties"], heap, for_load=for_load)
 
     @staticmethod
     def available() -> str | None:

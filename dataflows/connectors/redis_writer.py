@@ -22,9 +22,10 @@ logger = logging.getLogger("fraud.redis")
 
 CALL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
-_REST = 9
-"""The thread rests so many times as long as it has worked."""
-_MOST_REST_SECONDS = 1.0
+_LITTLE = 0.1
+"""The share of the time that writing may take before its rests are long."""
+_REST, _MOST_REST_SECONDS = 9, 1.0
+"""How many times as long as it has worked the thread rests when it works much, and the longest rest."""
 _DRAIN_SECONDS = 0.3
 _SETTLE_SECONDS = 1.0
 _WRONG_TYPE = "WRONGTYPE"
@@ -151,15 +152,33 @@ class RedisWriter:
                 self._thread.start()
 
     def _run(self) -> None:
+        last = time.monotonic()
         while True:
             drained, self._drained = self._drained, None
-            began = time.monotonic()
+            began, worked = time.monotonic(), time.thread_time()
             is_written = self.write_now()
             if drained is not None:
                 drained.set()
-            rest = min(_REST * (time.monotonic() - began), _MOST_REST_SECONDS) if is_written else _RETRY_SECONDS
-            self._wake.wait(max(self._flush_seconds, rest))
+            now, worked = time.monotonic(), time.thread_time() - worked
+            rest = self._rest(worked, now - last, now - began) if is_written else _RETRY_SECONDS
+            last = began
+            self._wake.wait(rest)
             self._wake.clear()
+
+    def _rest(self, worked: float, of: float, took: float) -> float:
+        """Return for how long the thread rests after a write.
+
+        Where there is little to write, until the interval is over. Where it would take a good part of the time, and the
+        interpreter from the events, a rest is long, and a session that changes often meanwhile is written once.
+
+        Args:
+            worked: Seconds of the processor for the write.
+            of: Seconds since the write before it began.
+            took: Seconds of the write.
+        """
+        if worked <= _LITTLE * of:
+            return max(self._flush_seconds - took, 0.0)
+        return max(self._flush_seconds, min(_REST * worked, _MOST_REST_SECONDS))
 
     def write_now(self) -> bool:
         """Write everything pending; return whether Redis took it."""

@@ -240,21 +240,19 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
         if self._poll.service.ending.stopping:
             raise StopIteration
         self._poll.fill()
-        messages = self._decodable() if self._pending else []
-        return [(self._key, self._batch(messages))] if messages else []
+        if not self._pending:
+            return []
+        values = [message.value() for message in self._pending]
+        count = self._decodable(values)
+        taken, self._pending = self._pending[:count], self._pending[count:]
+        return [(self._key, self._batch(taken, values[:count]))] if taken else []
 
-    def _decodable(self) -> list[Message]:
-        """Take the pending records up to the first whose schema is not there yet."""
-        headers = {(message.value() or b"")[_HEADER] for message in self._pending}
-        waiting = {header for header in headers if self._must_wait(header)}
-        taken = self._pending
-        if waiting:
-            stop = next(at for at, m in enumerate(taken) if (m.value() or b"")[_HEADER] in waiting)
-            taken, self._pending = taken[:stop], taken[stop:]
-        else:
-            self._pending = []
+    def _decodable(self, values: list[bytes | None]) -> int:
+        """Return how many of the pending records come before the first whose schema is not there yet."""
+        headers = [value[_HEADER] if value else b"" for value in values]
+        waiting = {header for header in set(headers) if self._must_wait(header)}
         self._hold(bool(waiting))
-        return taken
+        return next(at for at, header in enumerate(headers) if header in waiting) if waiting else len(values)
 
     def _must_wait(self, header: bytes) -> bool:
         """Say whether records that begin like this have a schema that is not there yet; what is no frame need not."""
@@ -269,7 +267,7 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
             metrics.PARTITION_HELD.labels(self._key).set(held)
             logger.warning("partition %d %s", self.partition, "waits for a schema" if held else "goes on")
 
-    def _batch(self, messages: list[Message]) -> RawBatch:
+    def _batch(self, messages: list[Message], values: list[bytes | None]) -> RawBatch:
         self.next_offset = (messages[-1].offset() or 0) + 1
         self._consumed += len(messages)
         unread = self._poll.unread(self.partition, self.next_offset)
@@ -278,7 +276,7 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
         return RawBatch(
             partition=self.partition,
             configuration=self._configuration,
-            values=[message.value() for message in messages],
+            values=values,
             keys=[message.key() for message in messages],
             headers=[cast("Headers | None", message.headers()) for message in messages],
             offsets=np.array([message.offset() for message in messages], dtype=np.int64),

@@ -61,7 +61,7 @@ class World:
         self._runs.mkdir(parents=True)
         self._stack.callback(shutil.rmtree, self._runs)
         try:
-            self.kafka = self._stack.enter_context(RealKafka(self._runs / "kafka", heap="512m"))
+            self.kafka = self._stack.enter_context(RealKafka(self._runs / "kafka", heap="512m", for_load=True))
             self._start_redis()
         except BaseException:
             self._stack.close()
