@@ -1,7 +1,7 @@
 # Everything a person or CI does here; `make` alone lists it. Works with Python 3.11 or 3.12 and make, nothing else.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup lock fmt lint types imports test test-integration check crash-test bench train evaluate run topics diagram clean
+.PHONY: help setup lock fmt lint types imports test test-integration check crash-test bench bench-inside train evaluate run topics diagram clean
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -56,6 +56,9 @@ crash-test: setup ## Kill it under load, break what it depends on, and compare w
 
 bench: setup ## Measure rates, delays and costs on a real Kafka and Redis, results checked: make bench [SHORT=1]
 	$(PY) -m tests.bench $(if $(SHORT),--short)
+
+bench-inside: setup ## Compare the delay from a poll to its flags with the plain loop's, in one process; fail where it is too long
+	$(PY) -m tests.bench.inside
 
 train: setup ## Train a model on simulated sessions and make it the current one
 	$(PY) -m model.train

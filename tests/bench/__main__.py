@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.real_kafka import RealKafka
-from tests.bench import latency, scale, start, throughput
+from tests.bench import inside, latency, scale, start, throughput
 from tests.bench.expected import WrongResultError
 from tests.bench.machine import facts
 from tests.bench.report import table, write_report
@@ -21,10 +21,10 @@ from tests.bench.throughput import Throughput
 from tests.bench.world import BenchError, Figures, World
 
 VAR = Path("var/bench")
-SCENARIOS = ("throughput", "models", "latency", "scale", "cluster", "start")
-SHORT_SCENARIOS = ("throughput", "latency", "scale", "start")
+SCENARIOS = ("throughput", "models", "inside", "latency", "scale", "cluster", "start")
+SHORT_SCENARIOS = ("throughput", "inside", "latency", "scale", "start")
 SHORT_EVENTS, EVENTS = 500_000, 4_000_000
-RATIO_FLOOR = 2.0
+RATIO_FLOOR = 3.0
 """What `ratio_to_plain_loop` of the throughput may not fall below: some two thirds of what a busy machine gave."""
 
 
@@ -69,6 +69,7 @@ def _scenarios(world: World, names: Sequence[str], *, short: bool) -> Iterator[F
     measure: dict[str, Callable[[], Iterator[Figures]]] = {
         "throughput": lambda: throughput.scenario(runs),
         "models": lambda: throughput.models(runs),
+        "inside": lambda: inside.scenario(runs.reference),
         "latency": lambda: latency.scenario(world, latency.SHORT if short else latency.LONG),
         "scale": lambda: scale.scenario(world, runs, size),
         "cluster": lambda: scale.cluster(world, size),

@@ -20,6 +20,8 @@ counts against a recount, flags (session, triggering event, level) against a pla
   service to those of the plain loop, the start of the processes left out in both.
 - **throughput**: the fixed work (20,000 live sessions, 100 trees x 31 leaves, no look-ups) from a topic that is full
   already. `_with_start`: the start of the process included.
+- **receive_to_flag_SIZE**: from a poll of so many events of four partitions to its flags, inside the process, without
+  servers; `ratio_to_plain_loop` is the median delay to that of the plain loop's own code, poll by poll in turns.
 - **latency_RATE**: from when an event was meant to be sent (open load: a stall counts for all events it holds up)
   to the broker's time of its flag, ms; the broker's clock has whole milliseconds, so up to 1 ms is missing. `null`: did
   not come within the run. The median of the runs; `worst` of all. Look-ups are on. Of the same delays, `acknowledged`
