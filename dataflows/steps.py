@@ -58,19 +58,21 @@ class Decode:
         )
         columns = EventColumns.from_frame(events)
         metrics.KEY_MISMATCH.inc(_key_mismatches([key for raw in raws for key in raw.keys], events))
-        starts = np.cumsum([0, *(len(raw.values) for raw in raws)]).tolist()
-        cuts = np.searchsorted(rows, starts).tolist()
+        starts = np.cumsum([0, *(len(raw.values) for raw in raws)])
+        cuts = np.searchsorted(rows, starts)
+        in_batch = rows - np.repeat(starts[:-1], np.diff(cuts))
+        events.replace_column(events.get_column_index("row"), pl.Series("row", in_batch.astype(np.uint32)))
         batches = []
-        for at, (key, raw) in enumerate(items):
-            place = slice(cuts[at], cuts[at + 1])
-            mine = events[place]
-            mine.replace_column(mine.get_column_index("row"), mine["row"] - starts[at])
+        for (key, raw), start, first, end in zip(
+            items, starts.tolist(), cuts.tolist(), cuts[1:].tolist(), strict=False
+        ):
             rejects = [
-                replace(reject, row=reject.row - starts[at])
+                replace(reject, row=reject.row - start)
                 for reject in decoded.rejects
-                if starts[at] <= reject.row < starts[at + 1]
+                if start <= reject.row < start + len(raw.values)
             ]
-            batches.append((key, DecodedBatch(raw, mine, columns.take(place), rejects)))
+            mine = events.slice(first, end - first)
+            batches.append((key, DecodedBatch(raw, mine, columns.take(slice(first, end)), rejects)))
         return batches
 
 

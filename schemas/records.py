@@ -3,18 +3,20 @@
 import io
 import re
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import fastavro
 import numpy as np
 import polars as pl
+from fastavro.schema import to_parsing_canonical_form
 from numpy.typing import NDArray
 
 from schemas.events import EVENT_FRAME, EVENT_TYPES
 from schemas.parts import EVENT_COLUMNS, STRING_COLUMNS, Part, Reject
 from schemas.resolution import READER
 
-_READER = fastavro.parse_schema(READER)
+_READER: dict[str, Any] = cast("dict[str, Any]", fastavro.parse_schema(READER))
+_CANONICAL = to_parsing_canonical_form(_READER)
 _CODES = {symbol: code for code, symbol in enumerate(EVENT_TYPES)}
 
 _FRAME = {name: EVENT_FRAME[name] for name in EVENT_COLUMNS}
@@ -37,9 +39,16 @@ class RecordReader:
 
     Attributes:
         writer: The writer's schema, bare and parsed.
+        reader: Ours, None where the writer's says the same: resolving takes longer than reading.
     """
 
     writer: dict[str, Any]
+    reader: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, writer: dict[str, Any]) -> Self:
+        """Build a reader of a writer schema, bare and parsed."""
+        return cls(writer, None if to_parsing_canonical_form(writer) == _CANONICAL else _READER)
 
     def read(self, rows: NDArray[np.int64], bodies: list[bytes]) -> tuple[Part, list[Reject]]:
         """Read what can be read; `rows` are the bodies' positions in the call's input."""
@@ -62,7 +71,7 @@ class RecordReader:
         """
         stream = io.BytesIO(body)
         try:
-            record = cast("Record", fastavro.schemaless_reader(stream, self.writer, _READER))
+            record = cast("Record", fastavro.schemaless_reader(stream, self.writer, self.reader))
         except Exception as error:
             msg = f"{len(body)} bytes are no record of the writer's schema ({type(error).__name__})"
             reason = "undecodable"

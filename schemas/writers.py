@@ -41,7 +41,7 @@ class WriterSchema:
             writer = parse(definition)
         except SchemaError as error:
             return cls(str(error))
-        by_record = RecordReader(writer)
+        by_record = RecordReader.of(writer)
         columns = columns_of(writer)
         if columns is None:
             return cls("", None, by_record)
