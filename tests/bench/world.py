@@ -172,7 +172,7 @@ class Lane(RunningService):
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own
                 command,
-                env={**env, "METRICS_PORT": str(self.port)},
+                env={**env, "METRICS_PORT": str(self.port), "WHOLE_SNAPSHOTS": "1" if workers > 1 else "0"},
                 cwd=REPOSITORY,
                 stdout=output,
                 stderr=subprocess.STDOUT,
