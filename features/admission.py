@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.events import EventColumns
-from features.recent import CONTENT_BITS, Recent, RingPiece
+from features.recent import Recent, RingPiece, are_repeats
 from features.snapshot import Snapshot, pack, unpack
 
 HORIZON = 262_144
@@ -95,7 +95,7 @@ class Admission:
         """Decide on a batch of valid events, in offset order."""
         verdict = np.full(len(events.mark), ADMITTED, dtype=np.uint8)
         found = self._recent.find(events.mark)
-        awkward = found.knows_event | _is_repeat(events.mark)
+        awkward = found.knows_event | are_repeats(events.mark)
         left = np.arange(len(verdict))
         if awkward.any():
             # Remembered even if every row before it in the batch is admitted and pushes an old one out.
@@ -207,13 +207,3 @@ def _ring_piece(snapshot: Snapshot) -> RingPiece:
     recent = snapshot.columns["recent"]
     ring = snapshot.columns.get("ring", recent[:0])
     return RingPiece(snapshot.scalars.get("seen", len(recent)), recent, snapshot.scalars.get("ring_at", 0), ring)
-
-
-def _is_repeat(marks: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Say of each row whether one before it in the batch has the same session and event id."""
-    events = marks >> np.uint64(CONTENT_BITS)
-    by_event = np.argsort(events, kind="stable")
-    grouped = events[by_event]
-    repeat = np.zeros(len(marks), dtype=np.bool_)
-    repeat[by_event[1:]] = grouped[1:] == grouped[:-1]
-    return repeat

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.codes import mixed
+from features.segments import changes
 
 CONTENT_BITS = 24
 """A mark's low bits tell the content apart, the high ones the session and event id."""
@@ -36,6 +37,15 @@ def marks_of(
     """Return the mark of each row: of the codes of its session and event id, and its content."""
     content = mixed(timestamp_ms.view(np.uint64), kind.astype(np.uint64))
     return (mixed(session, event) & ~_CONTENT) | (content & _CONTENT)
+
+
+def are_repeats(marks: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say of each row whether one before it in the batch has the same session and event id."""
+    events = marks >> _EVENT
+    by_event = np.argsort(events, kind="stable")
+    repeats = np.empty(len(marks), dtype=np.bool_)
+    repeats[by_event] = ~changes(events[by_event])
+    return repeats
 
 
 class Found(NamedTuple):
@@ -102,8 +112,7 @@ class Recent:
         by_bucket = np.argsort(bucket, kind="stable")
         grouped, before = bucket[by_bucket], np.empty_like(numbers)
         before[1:] = numbers[by_bucket][:-1]
-        first = np.ones(len(marks), dtype=np.bool_)
-        first[1:] = grouped[1:] != grouped[:-1]
+        first = changes(grouped)
         before[first] = self._newest[grouped[first]]
         self._before[places[by_bucket]] = before
         self._newest[grouped] = numbers[by_bucket]  # of a bucket that comes twice the last one stays

@@ -53,7 +53,7 @@ class Segments:
         start = np.flatnonzero(new_segment)
         slot_of_segment = slot[start]
         last_row = np.append(start[1:], len(slot)) - 1
-        closing = np.append(np.flatnonzero(_changes(slot_of_segment))[1:], len(start))[: len(start)] - 1
+        closing = np.append(np.flatnonzero(changes(slot_of_segment))[1:], len(start))[: len(start)] - 1
         of_row = np.cumsum(new_segment) - 1
         return cls(
             start=start,
@@ -122,7 +122,7 @@ def cut(
         latest = np.maximum(timestamp_ms, carried)
         begins = timestamp_ms - carried > session_gap_ms
         return Segments.of_rows_apart(slot, begins), latest, begins
-    new_session = _changes(slot)
+    new_session = changes(slot)
     start, lift = np.flatnonzero(new_session), (np.cumsum(new_session) - 1) * _LIFT
     carried = latest_of(slot[start])
     latest = _running_max(timestamp_ms, start, lift, carried)
@@ -130,11 +130,11 @@ def cut(
     return Segments.of(slot, new_session, begins), latest, begins
 
 
-def _changes(slot: NDArray[np.int64]) -> NDArray[np.bool_]:
+def changes(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Say where a value differs from the one before; the first one does."""
-    changes = np.ones(len(slot), dtype=np.bool_)
-    np.not_equal(slot[1:], slot[:-1], out=changes[1:])
-    return changes
+    differs = np.ones(len(values), dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=differs[1:])
+    return differs
 
 
 def _one_earlier(after: NDArray[Any], start: NDArray[np.intp], before: NDArray[Any]) -> NDArray[Any]:

@@ -234,10 +234,11 @@ class SessionTable:
         for each in stored:
             slots, missing = self._restore(unpack(_KIND, each).columns)
             lacking = lacking.union(slots) if missing else lacking.difference(slots)
-        known = [(slot, session_id) for slot, session_id in enumerate(self.session_ids) if session_id is not None]
-        for slot, session_id in known:
-            self._take(slot, session_id)
-        self._free = [slot for slot, session_id in enumerate(self.session_ids) if session_id is None]
+        for slot, session_id in enumerate(self.session_ids):
+            if session_id is None:
+                self._free.append(slot)
+            else:
+                self._take(slot, session_id)
         self._changed[: len(self.session_ids)] = True
         return np.array(sorted(lacking), dtype=np.int64)
 

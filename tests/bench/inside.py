@@ -14,7 +14,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 from bytewax.testing import run_main
@@ -24,7 +23,6 @@ from dataflows.flags import FlagMessages
 from dataflows.fraud import Ends, build
 from dataflows.items import DecidedBatch, RawBatch
 from dataflows.service import Service
-from dataflows.settings import Settings
 from dataflows.warm_up import warm_up
 from tests.bench.expected import WrongResultError
 from tests.bench.models import current, reference_model
@@ -32,6 +30,7 @@ from tests.bench.plain_loop import PlainWork
 from tests.bench.quantiles import summary
 from tests.bench.work import KEY, Events, Work, make
 from tests.bench.world import Figures
+from tests.dataflows.running_flow import raw_batch, settings_for
 
 PARTITIONS = 4
 POLLS = {16: 400, 400: 100}
@@ -42,7 +41,6 @@ MOST = {16: 4.0, 400: 2.0}
 
 Poll = list[tuple[str, RawBatch]]
 _WARM = 20
-_KAFKA_MS = 4_000_000_000_000
 
 
 @dataclass(slots=True)
@@ -111,7 +109,7 @@ class _Sink(DynamicSink[Any], StatelessSinkPartition[Any]):
             self.take(item)
 
 
-def polls_of(events: Events, size: int, count: int, service: Service) -> list[Poll]:
+def polls_of(events: Events, size: int, count: int, model_id: str) -> list[Poll]:
     """Cut events into polls: a batch of each partition that has one, its key the session's."""
     offsets = [0] * PARTITIONS
     polls = []
@@ -122,23 +120,17 @@ def polls_of(events: Events, size: int, count: int, service: Service) -> list[Po
             by_partition.setdefault(zlib.crc32(value[KEY]) % PARTITIONS, []).append(value)
         poll = []
         for partition, values in sorted(by_partition.items()):
-            poll.append((str(partition), _batch(partition, offsets[partition], values, service)))
+            batch = raw_batch(
+                values,
+                model_id,
+                partition=partition,
+                first_offset=offsets[partition],
+                keys=[value[KEY] for value in values],
+            )
+            poll.append((str(partition), batch))
             offsets[partition] += len(values)
         polls.append(poll)
     return polls
-
-
-def _batch(partition: int, first: int, values: list[bytes], service: Service) -> RawBatch:
-    return RawBatch(
-        partition=partition,
-        configuration=service.deployed(),
-        values=list(values),
-        keys=[value[KEY] for value in values],
-        headers=[None] * len(values),
-        offsets=np.arange(first, first + len(values), dtype=np.int64),
-        kafka_ms=np.full(len(values), _KAFKA_MS, dtype=np.int64),
-        unread=0,
-    )
 
 
 def measure(model_dir: Path, size: int, count: int, live: int = 2_000) -> Figures:
@@ -153,8 +145,9 @@ def measure(model_dir: Path, size: int, count: int, live: int = 2_000) -> Figure
     Raises:
         WrongResultError: If they do not raise as many flags.
     """
-    service = Service(Settings.from_env({"MODEL_DIR": str(model_dir), "ENRICHMENT": "none", "METRICS_PORT": "0"}))
-    warm_up(service.models.open(service.deployed().model_id))
+    service = Service(settings_for(model_dir))
+    model_id = service.deployed().model_id
+    warm_up(service.models.open(model_id))
     events = make(Work(size * count, live, probes=0.01))
     plain, plain_ms, plain_flags = PlainWork(current(model_dir)), [], 0
 
@@ -166,7 +159,7 @@ def measure(model_dir: Path, size: int, count: int, live: int = 2_000) -> Figure
         plain_ms.append((time.perf_counter() - began) * 1000)
         plain_flags += len(done.flags)
 
-    loop = Loop(polls_of(events, size, count, service), FlagMessages(service), plain_turn)
+    loop = Loop(polls_of(events, size, count, model_id), FlagMessages(service), plain_turn)
     nowhere = _Sink(lambda _: None)
     ends = Ends(_Source(loop), nowhere, nowhere, _Sink(loop.take), nowhere)
     with threadpool_limits(1):  # more threads for the plain loop's trees only wait for each other

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from dataflows.service import Service
+from model.artifacts import ArtifactShelf
 from tests.bench import inside
 from tests.bench.inside import PARTITIONS, Loop, measure, polls_of
 from tests.bench.work import KEY, Work, make
 from tests.crash.flagging_model import save_flagging_model
-from tests.dataflows.running_flow import settings_for
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +20,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_event_of_the_work_is_in_one_poll_under_its_sessions_key(models: Path) -> None:
     events = make(Work(64, live=8))
 
-    polls = polls_of(events, 16, 4, Service(settings_for(models)))
+    polls = polls_of(events, 16, 4, ArtifactShelf(models).current())
 
     batches = [batch for poll in polls for _, batch in poll]
     assert sorted(value for batch in batches for value in batch.values) == sorted(events)
