@@ -7,9 +7,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dataflows.clock import now_ms
+from dataflows.connectors.enrichment import QUESTIONS
 from dataflows.connectors.kafka_sink import Outgoing
 from dataflows.items import AdmittedBatch, DeadLetter, DecidedBatch
 from dataflows.service import Service
+from features.profile import usual_values
 from features.session import FEATURES
 from model.decision import Crossing
 from observability import metrics
@@ -48,8 +50,8 @@ class FlagMessages:
         rows, enriched = scored.features.rows, scored.features.enriched
         configuration = enriched.configuration
         event: dict[str, Any] = enriched.events.row(row, named=True)
-        vector = rows.matrix[row]
-        reasons = self.service.models.open(configuration.model_id).reasons.explain(vector)
+        vector, profile = rows.matrix[row], enriched.columns.profile[row]
+        reasons = self.service.models.open(configuration.model_id).reasons
         return {
             "flag_id": crossing.flag_id,
             "session_id": event["session_id"],
@@ -58,7 +60,7 @@ class FlagMessages:
             "score": float(scored.score[row]),
             "raw_score": float(scored.raw[row]),
             "threshold": crossing.level.threshold,
-            "reasons": [reason._asdict() for reason in reasons],
+            "reasons": [reason._asdict() for reason in reasons.explain(vector, usual=usual_values(profile))],
             "feature_names": list(FEATURES),
             "features": vector.tolist(),
             "state_before": rows.state_before(row),
@@ -72,7 +74,10 @@ class FlagMessages:
             "model_id": configuration.model_id,
             "feature_set_id": configuration.feature_set_id,
             "configuration_id": configuration.id,
-            "enrichment": [{"key": key, "value": str(answers[row])} for key, answers in enriched.as_read.items()],
+            "enrichment": [
+                {"key": question.column, "value": question.as_text(enriched.as_read[question.column][row])}
+                for question in QUESTIONS
+            ],
             "degraded": [*enriched.degraded, *(["partial_features"] if rows.partial[row] else [])],
             "flagged_at": now_ms(),
         }

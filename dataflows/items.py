@@ -161,7 +161,7 @@ class EnrichedBatch:
     configuration: Configuration
     events: pl.DataFrame
     columns: EventColumns
-    as_read: Mapping[str, Sequence[float | str]]
+    as_read: Mapping[str, Sequence[float | str | bytes]]
     watermark_ms: int | None
     degraded: tuple[str, ...]
     opens_snapshot: int | None

@@ -21,6 +21,9 @@ class FeatureEntry:
 NO_GAP_SECONDS = 100_000.0
 """`session_gap_min_seconds` before there is a gap: far above any real one, so that a tree can tell them apart."""
 
+NOT_KNOWN = -1.0
+"""Features that compare with the user's normal, while none is known, and where there is nothing to compare."""
+
 CATALOGUE: dict[str, FeatureEntry] = {
     "session_events": FeatureEntry("events", "Events of the session so far, this one included", 1.0),
     "session_page_views": FeatureEntry("events", "Pages opened"),
@@ -46,4 +49,24 @@ CATALOGUE: dict[str, FeatureEntry] = {
     "device_risk": FeatureEntry("score", "Risk of the device, 0 to 1, as Redis knew it at this event"),
     "account_locked": FeatureEntry("flag", "1 if the account was locked at this event"),
     "user_recent_failures": FeatureEntry("events", "The user's failed logins in the last hour, as Redis knew them"),
+    "session_gap_log_spread": FeatureEntry(
+        "doublings", "Spread of the pauses' logarithms: near 0 is a machine's rhythm"
+    ),
+    "session_equal_gap_ratio": FeatureEntry("ratio", "Share of pauses within 5 % of the pause before"),
+    "session_quick_gap_ratio": FeatureEntry("ratio", "Share of pauses under 100 ms: quicker than hands"),
+    "session_latency_log_spread": FeatureEntry("doublings", "Spread of the logarithms of the page's reaction times"),
+    "input_users": FeatureEntry("users", "Users who typed this same masked input in the last 24 h, as Redis knew them"),
+    "user_sessions": FeatureEntry("sessions", "Sessions that the user's normal was learned from"),
+    "user_gap_distance": FeatureEntry("spreads", "How far pauses are from the user's own, step by step", NOT_KNOWN),
+    "user_gap_shift": FeatureEntry(
+        "doublings", "By how much pauses are longer than the user's own; shorter is negative"
+    ),
+    "user_latency_distance": FeatureEntry("spreads", "How far reaction times are from the user's own", NOT_KNOWN),
+    "user_latency_shift": FeatureEntry("doublings", "By how much reaction times are longer than the user's own"),
+    "user_step_surprise": FeatureEntry("bits", "How unusual the session's steps are for the user, an event", NOT_KNOWN),
+    "user_new_step_ratio": FeatureEntry("ratio", "Share of steps that the user has never made", NOT_KNOWN),
+    "user_new_device": FeatureEntry("flag", "1 if the device is none of the user's last 8", NOT_KNOWN),
+    "user_new_address": FeatureEntry("flag", "1 if the address is none of the user's last 8", NOT_KNOWN),
+    "user_hour_share": FeatureEntry("ratio", "Share of the user's sessions that began near this hour", NOT_KNOWN),
+    "user_idle_days": FeatureEntry("days", "Since the user's session before", NOT_KNOWN),
 }

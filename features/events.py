@@ -1,4 +1,4 @@
-"""The columns of a batch of events as the running features see them: numbers only, one element an event."""
+"""The columns of a batch of events as the running features see them: one element an event, numbers but for one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from features.codes import string_codes
 from features.recent import marks_of
 
-ANSWERS = ("device_risk", "account_locked", "recent_failures")
-"""What the stores know of an event's device and user; joined at the row, never carried."""
+ANSWERS = ("device_risk", "account_locked", "recent_failures", "input_users")
+"""What the stores know of an event's device, user and input, in numbers; joined at the row, never carried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class EventColumns:
         device_risk: float64, 0 to 1, 0 where nobody knows the device.
         account_locked: float64, 1 for a locked account.
         recent_failures: float64, the user's failed logins in the last hour.
+        input_users: float64, users who typed the same masked input in the last 24 h.
+        profile: bytes, what is normal for the user (`features/profile.py`), empty where nothing is known.
     """
 
     session: NDArray[np.uint64]
@@ -46,6 +48,8 @@ class EventColumns:
     device_risk: NDArray[np.float64]
     account_locked: NDArray[np.float64]
     recent_failures: NDArray[np.float64]
+    input_users: NDArray[np.float64]
+    profile: NDArray[np.object_]
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> Self:
@@ -64,6 +68,7 @@ class EventColumns:
             ip=ip,
             offset=_column(frame, "offset", np.int64),
             **{name: _column(frame, name, np.float64) for name in ANSWERS},
+            profile=_profiles(frame),
         )
 
     @classmethod
@@ -82,3 +87,10 @@ def _column(frame: pl.DataFrame, name: str, dtype: type) -> NDArray[Any]:
     if name in frame.columns:
         return frame[name].to_numpy()
     return np.zeros(frame.height, dtype=dtype)
+
+
+def _profiles(frame: pl.DataFrame) -> NDArray[np.object_]:
+    profiles = np.full(frame.height, b"", dtype=np.object_)
+    if "profile" in frame.columns:
+        profiles[:] = frame["profile"].fill_null(b"").to_list()
+    return profiles

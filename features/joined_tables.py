@@ -50,19 +50,19 @@ class JoinedTables:
         rows = [table.numbers[own[place]] for table, place in self._cuts(slots)]
         return np.concatenate(rows) if len(rows) > 1 else rows[0]
 
-    def sets(self, name: str, carried: Carried, slots: NDArray[np.int64]) -> NDArray[Any]:
-        """Return the sets that sessions carry under a name: a copy, (sessions, width)."""
+    def wide(self, name: str, carried: Carried, slots: NDArray[np.int64]) -> NDArray[Any]:
+        """Return the set or the tally that sessions carry under a name: a copy, (sessions, width)."""
         own = slots & _SLOT
         for table in self._tables:
             table.column(name, carried)
         rows = [table.columns[name][own[place]] for table, place in self._cuts(slots)]
         return np.concatenate(rows) if len(rows) > 1 else rows[0]
 
-    def write(self, slots: NDArray[np.int64], numbers: NDArray[np.int64], sets: Mapping[str, NDArray[Any]]) -> None:
+    def write(self, slots: NDArray[np.int64], numbers: NDArray[np.int64], wide: Mapping[str, NDArray[Any]]) -> None:
         """Let sessions carry other values; see `SessionTable.write`."""
         own = slots & _SLOT
         for table, place in self._cuts(slots):
-            table.write(own[place], numbers[place], {name: members[place] for name, members in sets.items()})
+            table.write(own[place], numbers[place], {name: rows[place] for name, rows in wide.items()})
 
     def places(self, names: tuple[str, ...], carried: Carried) -> slice:
         """Return where in `numbers` some columns lie that are used together: in all tables at the same place."""

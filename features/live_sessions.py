@@ -5,9 +5,9 @@ one to the bit.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from features.events import EventColumns
 from features.joined_tables import JoinedTables
 from features.pages import with_normal_pages
+from features.profile import STEPS, USUAL, USUAL_PARTS, SessionSummaries
 from features.running import NEVER_MS, Running
 from features.session import FEATURES, SESSION_GAP_MS, matrix_of, session_features
 from features.session_table import SessionTable
@@ -162,6 +163,20 @@ class LiveSessions:
         lacking = self.table.restore(*stored)
         self.table.columns["partial"][lacking] = 1
 
+    def summaries(self, session_ids: Sequence[str]) -> SessionSummaries:
+        """Return what a profile learns of some live sessions: of the newest instance of each."""
+        self.settle()
+        slots = [self.table.slots[session_id] for session_id in session_ids]
+        carried = {name: column[slots] for name, column in self.table.columns.items()}
+        return SessionSummaries(
+            steps=carried["steps"].reshape(len(slots), -1, STEPS).astype(np.int64),
+            first_ms=carried["first_ms"],
+            latest_ms=carried["latest_ms"],
+            device=carried["device"],
+            ip=carried["ip"],
+            usual=_usual(carried),
+        )
+
     def put(self, session_id: str, state: bytes) -> None:
         """Give a session what `SessionRows.state_before` returned.
 
@@ -257,6 +272,22 @@ def vector_after(state_before: bytes, event: pl.DataFrame) -> NDArray[np.float64
     sessions.put(event["session_id"][0], state_before)
     vector: NDArray[np.float64] = sessions.update(with_normal_pages(event), None).matrix[0]
     return vector
+
+
+def _usual(carried: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """Return the features of `features.profile.USUAL` of sessions, in their order, from what they carry."""
+    events = np.maximum(carried["events"], 1)
+    values = {
+        "session_events": carried["events"] * USUAL_PARTS,
+        "session_inputs": carried["inputs"] * USUAL_PARTS,
+        "session_login_failures": carried["login_failures"] * USUAL_PARTS,
+        "session_transfers": carried["transfers"] * USUAL_PARTS,
+        "session_distinct_pages": np.count_nonzero(carried["pages"], axis=1) * USUAL_PARTS,
+        "session_duration_seconds": (carried["latest_ms"] - carried["first_ms"]) * USUAL_PARTS // 1000,
+        "session_gap_mean_seconds": carried["gap_ms"] * USUAL_PARTS // 1000 // np.maximum(events - 1, 1),
+        "session_latency_mean_ms": carried["latency_ms"] * USUAL_PARTS // events,
+    }
+    return np.stack([np.maximum(values[name], 0) for name in USUAL], axis=1)
 
 
 _NOBODY = pl.DataFrame(

@@ -19,7 +19,7 @@ Only integers are carried, and integer sums do not round: where a stream is cut 
 of a result. Whoever adds a kind of aggregate here must keep that true.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -27,11 +27,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from features.joined_tables import JoinedTables
-from features.segments import LATEST_TIME_MS, Segments, cut
-from features.session_table import Carried, StateError
+from features.segments import LATEST_TIME_MS, Segments, changes, cut
+from features.session_table import Carried, StateError, tally
 
 NEVER_MS = -(2**42)
 """The latest timestamp of a session that has had no event."""
+
+MOST_A_PLACE, LARGEST_TALLIED = 192, 341
+"""Events of one place that are counted, and the largest value that an event may add: their product fits two bytes."""
 
 _NUMBER, _CODE = Carried("<i8"), Carried("<u8")
 _LATEST, _LATEST_NAME = Carried("<i8", NEVER_MS), ("latest_ms",)
@@ -61,7 +64,7 @@ class _SetTrace:
 
     names: tuple[str, ...]
     before: NDArray[np.uint32]
-    after: NDArray[np.uint32]
+    at_end: NDArray[np.uint32]
     """The sets at the end of each segment."""
     code: NDArray[np.uint32]
     added: NDArray[np.bool_]
@@ -73,6 +76,50 @@ class _SetTrace:
         size = np.count_nonzero(value)
         value[size : size + len(news)] = news
         return (value,)
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """Sums by place: of every instance, and of every place by itself.
+
+    The tallies after each row would be large: kept is what each row added, and they are only made where they are
+    asked for.
+    """
+
+    names: tuple[str, ...]
+    segments: Segments
+    before: NDArray[np.uint16]
+    """What each segment started from, (segments, sums * places)."""
+    place: NDArray[np.int64]
+    """Where each row added."""
+    added: NDArray[np.int64]
+    """What it added to each sum, (sums, rows)."""
+    width: int
+
+    @property
+    def at_end(self) -> NDArray[np.uint16]:
+        """The tallies at the end of each segment."""
+        cells = self.segments.of_row * self.before.shape[1] + self.place
+        end = self.before.copy()
+        for number, added in enumerate(self.added.astype(np.uint16)):
+            np.add.at(end.reshape(-1), cells + number * self.width, added)
+        return end
+
+    def after_rows(self) -> NDArray[np.int64]:
+        """Return them after each row, (rows, sums, places)."""
+        by_place = np.zeros((self.before.shape[1], len(self.place)), dtype=np.int64)
+        row = np.arange(len(self.place))
+        for number, added in enumerate(self.added):
+            by_place[self.place + number * self.width, row] = added
+        total = self.segments.running_sum(by_place, self.before.T.astype(np.int64))
+        return total.T.reshape(len(row), len(self.added), self.width)
+
+    def at(self, row: int, segment: int, start: int) -> Iterable[NDArray[Any]]:
+        """Return them just before a row that does not begin its instance."""
+        value = self.before[segment].astype(np.int64)
+        for number, added in enumerate(self.added):
+            np.add.at(value, self.place[start:row] + number * self.width, added[start:row])
+        return (value.astype(np.uint16),)
 
 
 @dataclass(slots=True)
@@ -92,7 +139,9 @@ class Running:
     """The largest timestamp of the instance, after each row."""
     _numbers: NDArray[np.int64]
     """What each segment starts from, (segments, columns): the table's numbers of its session, or neutral ones."""
-    _traces: list[_Trace | _SetTrace] = field(default_factory=list)
+    _traces: list[_Trace] = field(default_factory=list)
+    """Of the columns that lie in the table's numbers; the first one is of the latest timestamps."""
+    _wide_traces: list[_SetTrace | Tallies] = field(default_factory=list)
     _used: set[str] = field(default_factory=set)
     _places: dict[tuple[str, ...], slice] = field(default_factory=dict)
 
@@ -187,7 +236,7 @@ class Running:
 
         Codes are told apart by their low 32 bits, which halves the largest column of the table.
         """
-        carried = self._sets_at_start(name, at_most)
+        carried = self._wide_at_start(name, Carried("<u4", width=at_most))
         code = np.maximum(codes.astype(np.uint32), 1)
         size = np.count_nonzero(carried, axis=1)
         row, segment, place = self._new_members(code, carried, size)
@@ -195,7 +244,7 @@ class Running:
         sets[segment, place] = code[row]
         added = np.zeros(len(code), dtype=np.int64)
         added[row] = 1
-        self._traces.append(_SetTrace((name,), carried, sets, code, added != 0))
+        self._wide_traces.append(_SetTrace((name,), carried, sets, code, added != 0))
         return self.segments.running_sum(added, size)
 
     def _new_members(
@@ -214,16 +263,43 @@ class Running:
         fits = place < sets.shape[1]
         return row[fits], segment[fits], place[fits]
 
+    def tallies(self, name: str, place: NDArray[np.int64], values: Sequence[NDArray[np.int64]], width: int) -> Tallies:
+        """Count the events of each place, and add up some values by place.
+
+        At most `MOST_A_PLACE` events a place are counted: later ones of the instance add nothing.
+
+        Args:
+            name: Of the column.
+            place: Where each row adds, from 0 to `width`.
+            values: What it adds, each from 0 to `LARGEST_TALLIED`.
+            width: How many places there are.
+        """
+        before: NDArray[np.uint16] = self._wide_at_start(name, tally(width, 1 + len(values)))
+        counts = self._rank_in_place(place, width) + before[self.segments.of_row, place] < MOST_A_PLACE
+        added = np.array([counts, *(np.where(counts, value, 0) for value in values)], dtype=np.int64)
+        made = Tallies((name,), self.segments, before, place, added, width)
+        self._wide_traces.append(made)
+        return made
+
+    def _rank_in_place(self, place: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+        """Count, for each row, the rows before it with its segment and place."""
+        if self.segments.apart:
+            return np.zeros(len(place), dtype=np.int64)
+        cell = self.segments.of_row * width + place
+        order = np.argsort(cell, kind="stable")
+        first = np.flatnonzero(changes(cell[order]))
+        rank = np.empty(len(cell), dtype=np.int64)
+        rank[order] = np.arange(len(cell)) - np.repeat(first, np.diff(first, append=len(cell)))
+        return rank
+
     def hand_back(self) -> None:
         """Let the table hold what each session carries on from the end of the batch: once, when all is computed."""
         segments = self.segments
-        numbers, sets = self._numbers[segments.closing], {}
+        numbers = self._numbers[segments.closing]
         for trace in self._traces:
-            if isinstance(trace, _SetTrace):
-                sets[trace.names[0]] = trace.after[segments.closing]
-            else:
-                numbers[:, trace.places] = trace.after[:, segments.last_row].view(np.int64).T
-        self.tables.write(segments.closing_slot, numbers, sets)
+            numbers[:, trace.places] = trace.after[:, segments.last_row].view(np.int64).T
+        wide = {trace.names[0]: trace.at_end[segments.closing] for trace in self._wide_traces}
+        self.tables.write(segments.closing_slot, numbers, wide)
 
     def state_before(self, row: int) -> bytes:
         """Return all that the row's instance carried just before it, as `SessionTable.row_bytes` writes it."""
@@ -232,7 +308,7 @@ class Running:
         if self.begins[row]:
             return self.tables.neutral_row
         values: dict[str, NDArray[Any]] = {}
-        for trace in self._traces:
+        for trace in (*self._traces, *self._wide_traces):
             values |= zip(trace.names, trace.at(row, segment, start), strict=True)
         return self.tables.row_bytes(values)
 
@@ -258,11 +334,11 @@ class Running:
             self._numbers = np.concatenate([self._numbers, neutral], axis=1)
         return self._numbers[:, places].T.view(carried.dtype)
 
-    def _sets_at_start(self, name: str, width: int) -> NDArray[np.uint32]:
+    def _wide_at_start(self, name: str, carried: Carried) -> NDArray[Any]:
         self._use((name,))
-        sets: NDArray[np.uint32] = self.tables.sets(name, Carried("<u4", width=width), self.segments.slot)
-        sets[~self.segments.goes_on] = 0
-        return sets
+        wide = self.tables.wide(name, carried, self.segments.slot)
+        wide[~self.segments.goes_on] = 0
+        return wide
 
     def _keep(self, names: tuple[str, ...], before: NDArray[Any], after: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Keep columns for `hand_back` and `state_before`; return them by name."""

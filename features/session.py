@@ -12,8 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE, NO_GAP_SECONDS
+from features.codes import mixed
 from features.events import EventColumns
-from features.running import Running
+from features.habits import Now, compared
+from features.integer_logs import PARTS, log_of
+from features.profile import STEPS, read
+from features.running import Running, Tallies
 from schemas.events import CLICK, INPUT, LOGIN, LOGIN_FAILED, PAGE_VIEW, TRANSFER
 
 SESSION_GAP_MS = 30 * 60_000
@@ -21,6 +25,7 @@ SESSION_GAP_MS = 30 * 60_000
 
 MAX_GAP_MS = SESSION_GAP_MS
 MAX_DISTINCT_PAGES = 16
+QUICK_GAP_MS = 100
 MEANING = 1
 """Raise this when a feature keeps its name and changes its meaning: it makes another feature set."""
 
@@ -39,6 +44,8 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
     """
     previous = so_far.previous(page=events.page, ip=events.ip, device=events.device)
     gap_ms = so_far.since_latest_ms(at_most=MAX_GAP_MS)
+    gap_log, latency_log = log_of(gap_ms), log_of(events.latency_ms)
+    gap_code = np.where(so_far.begins, 0, gap_log + 1).astype(np.uint64)
     sums = so_far.sums(
         events=1,
         page_views=events.type == PAGE_VIEW,
@@ -53,15 +60,21 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         repeated_pages=events.page == previous["page"],
         ip_changes=_changed(events.ip, previous["ip"]),
         device_changes=_changed(events.device, previous["device"]),
+        gap_log=gap_log,
+        gap_log_squared=gap_log * gap_log,
+        equal_gaps=(gap_code != 0) & (gap_code == so_far.previous(gap_code=gap_code)["gap_code"]),
+        quick_gaps=~so_far.begins & (gap_ms < QUICK_GAP_MS),
+        latency_log=latency_log,
+        latency_log_squared=latency_log * latency_log,
     )
     count = sums["events"]
+    steps = so_far.tallies("steps", _step(events, previous["page"], so_far.begins), (gap_log, latency_log), STEPS)
 
     first_ms = so_far.firsts(first_ms=events.timestamp_ms)["first_ms"]
     duration = (so_far.latest_ms - first_ms) / 1000
 
     gaps = np.maximum(count - 1, 1)
     gap_mean_ms = sums["gap_ms"] / gaps
-    gap_variance = sums["gap_ms_squared"] / gaps - gap_mean_ms * gap_mean_ms
     no_gap_ms = int(NO_GAP_SECONDS * 1000)
     gap_min_ms = so_far.min("gap_min_ms", np.where(so_far.begins, no_gap_ms, gap_ms), neutral=no_gap_ms)
 
@@ -75,7 +88,7 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         "session_transfers": sums["transfers"],
         "session_duration_seconds": duration,
         "session_gap_mean_seconds": gap_mean_ms / 1000,
-        "session_gap_std_seconds": np.sqrt(np.maximum(gap_variance, 0)) / 1000,
+        "session_gap_std_seconds": _spread(sums["gap_ms"], sums["gap_ms_squared"], gaps) / 1000,
         "session_gap_min_seconds": gap_min_ms / 1000,
         "session_latency_mean_ms": sums["latency_ms"] / count,
         "session_latency_max_ms": so_far.max("latency_max_ms", events.latency_ms),
@@ -90,7 +103,39 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         "device_risk": events.device_risk,
         "account_locked": events.account_locked,
         "user_recent_failures": events.recent_failures,
+        "session_gap_log_spread": _spread(sums["gap_log"], sums["gap_log_squared"], gaps) / PARTS,
+        "session_equal_gap_ratio": sums["equal_gaps"] / gaps,
+        "session_quick_gap_ratio": sums["quick_gaps"] / gaps,
+        "session_latency_log_spread": _spread(sums["latency_log"], sums["latency_log_squared"], count) / PARTS,
+        "input_users": events.input_users,
+        **_habits(events, steps),
     }
+
+
+def _step(events: EventColumns, previous_page: NDArray[np.uint64], begins: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Say how the user got to each event: place 0 for an instance's first one; see `features/profile.py`."""
+    code = mixed(mixed(previous_page, events.page), events.type.astype(np.uint64))
+    return np.where(begins, 0, 1 + code % np.uint64(STEPS - 1)).astype(np.int64)
+
+
+def _spread(total: NDArray[np.int64], squares: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the standard deviation of `count` numbers, from their sum and the sum of their squares."""
+    mean = total / count
+    return np.sqrt(np.maximum(squares / count - mean * mean, 0))
+
+
+def _habits(events: EventColumns, steps: Tallies) -> Features:
+    """Compare with what is normal for the users of whom something is known."""
+    rows = np.flatnonzero(events.profile)
+    features = {name: np.full(len(events.profile), CATALOGUE[name].neutral) for name in _OF_HABITS}
+    if len(rows):
+        now = Now(steps.after_rows()[rows], events.timestamp_ms[rows], events.device[rows], events.ip[rows])
+        for name, value in compared(now, read(events.profile[rows].tolist())).items():
+            features[name][rows] = value
+    return features
+
+
+_OF_HABITS = tuple(name for name in CATALOGUE if name.startswith("user_") and name != "user_recent_failures")
 
 
 def _changed(code: NDArray[np.uint64], last_known: NDArray[np.uint64]) -> NDArray[np.bool_]:

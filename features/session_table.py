@@ -13,6 +13,8 @@ from features.snapshot import pack, pack_strings, unpack, unpack_strings
 _KIND = "session_table"
 _COLUMN = "column:"
 _MEMBERS, _SIZES = "members:", "sizes:"
+_CELLS, _FILLED = "cells:", "filled:"
+_PLACE_BITS = 16
 _MIN_CAPACITY = 1024
 
 
@@ -28,15 +30,22 @@ class Carried:
         dtype: A NumPy integer type; floats are never carried.
         neutral: The value before the first event.
         width: 0 for one value a session, else that many.
+        is_tally: Whether each of them has a meaning by its place; else they are a set of codes, 0 for empty places.
     """
 
     dtype: str
     neutral: int = 0
     width: int = 0
+    is_tally: bool = False
 
     def rows(self, count: int) -> NDArray[Any]:
         """Return the column of so many sessions without events."""
         return np.full((count, self.width) if self.width else count, self.neutral, dtype=self.dtype)
+
+
+def tally(places: int, sums: int) -> Carried:
+    """Return a column of some sums for each of some places, up to 65,535 each."""
+    return Carried("<u2", width=places * sums, is_tally=True)
 
 
 class SessionTable:
@@ -75,9 +84,9 @@ class SessionTable:
     @property
     def state_bytes(self) -> int:
         """Bytes in memory: the arrays, free slots included, and the index of session ids."""
-        sets = sum(column.nbytes for name, column in self.columns.items() if name not in self.place)
+        wide = sum(column.nbytes for name, column in self.columns.items() if name not in self.place)
         ids = sys.getsizeof(self.slots) + sys.getsizeof(self.session_ids) + self._id_bytes
-        return self.numbers.nbytes + sets + self._changed.nbytes + ids
+        return self.numbers.nbytes + wide + self._changed.nbytes + ids
 
     def column(self, name: str, carried: Carried) -> NDArray[Any]:
         """Return a column by slot, made neutral for everybody if it is new.
@@ -170,17 +179,17 @@ class SessionTable:
         """Return a column up to the last slot that was ever in use, free ones included."""
         return self.columns[name][: len(self.session_ids)]
 
-    def write(self, slots: NDArray[np.int64], numbers: NDArray[np.int64], sets: Mapping[str, NDArray[Any]]) -> None:
+    def write(self, slots: NDArray[np.int64], numbers: NDArray[np.int64], wide: Mapping[str, NDArray[Any]]) -> None:
         """Let sessions carry other values.
 
         Args:
             slots: Of the sessions, each once.
             numbers: (sessions, columns), all of them.
-            sets: Those of the columns of sets that change, by name.
+            wide: Those of the columns of sets and tallies that change, by name.
         """
         self.numbers[slots] = numbers
-        for name, members in sets.items():
-            self.columns[name][slots] = members
+        for name, rows in wide.items():
+            self.columns[name][slots] = rows
         self._changed[slots] = True
 
     def free(self, slots: NDArray[np.int64]) -> list[str]:
@@ -197,8 +206,8 @@ class SessionTable:
         return freed
 
     def _be_neutral(self, slots: NDArray[np.int64]) -> None:
-        sets = {name: carried.rows(len(slots)) for name, carried in self.layout.items() if carried.width}
-        self.write(slots, self.neutral, sets)
+        wide = {name: carried.rows(len(slots)) for name, carried in self.layout.items() if carried.width}
+        self.write(slots, self.neutral, wide)
 
     def snapshot(self, part: int = 0, of: int = 1) -> bytes:
         """Write one of `of` parts of the table as bytes, and what has changed since the last one was written.
@@ -218,8 +227,7 @@ class SessionTable:
         for name, place in self.place.items():
             columns[_COLUMN + name] = numbers[:, place].view(self.layout[name].dtype)
         for name in self.columns.keys() - self.place.keys():
-            sets = self.columns[name][columns["slot"]]
-            columns[_MEMBERS + name], columns[_SIZES + name] = sets[sets != 0], np.count_nonzero(sets, axis=1)
+            columns |= _packed(name, self.columns[name][columns["slot"]], self.layout[name])
         return pack(_KIND, columns)
 
     def restore(self, *stored: bytes) -> NDArray[np.int64]:
@@ -255,7 +263,7 @@ class SessionTable:
             self.session_ids[slot] = session_id
         missing = []
         for name, carried in self.layout.items():
-            column = _sets_of(columns, name, carried) if carried.width else columns.get(_COLUMN + name)
+            column = _unpacked(columns, name, carried) if carried.width else columns.get(_COLUMN + name)
             if column is None or column.dtype != carried.dtype or column.shape[1:] != carried.rows(0).shape[1:]:
                 missing.append(name)
             else:
@@ -285,16 +293,33 @@ class SessionTable:
             at += empty.nbytes
 
 
-def _sets_of(columns: Mapping[str, NDArray[Any]], name: str, carried: Carried) -> NDArray[Any] | None:
-    """Return a column of sets; 0.1.0 stored them with their empty places."""
-    size = columns.get(_SIZES + name)
+def _packed(name: str, rows: NDArray[Any], carried: Carried) -> dict[str, NDArray[Any]]:
+    """Write a wide column without its empty places: of most sessions, most are."""
+    filled = np.count_nonzero(rows, axis=1)
+    if not carried.is_tally:
+        return {_MEMBERS + name: rows[rows != 0], _SIZES + name: filled}
+    row, place = np.nonzero(rows)
+    cells = place.astype(np.uint32) << _PLACE_BITS | rows[row, place]
+    return {_CELLS + name: cells, _FILLED + name: filled}
+
+
+def _unpacked(columns: Mapping[str, NDArray[Any]], name: str, carried: Carried) -> NDArray[Any] | None:
+    """Read what `_packed` wrote; None where it is absent or too wide. 0.1.0 stored sets with their empty places."""
+    size = columns.get((_FILLED if carried.is_tally else _SIZES) + name)
     if size is None:
         return columns.get(_COLUMN + name)
-    if size.max(initial=0) > carried.width:
+    rows = carried.rows(len(size))
+    if not carried.is_tally:
+        if size.max(initial=0) > carried.width:
+            return None
+        rows[np.arange(carried.width) < size[:, None]] = columns[_MEMBERS + name]
+        return rows
+    cells = columns[_CELLS + name]
+    place = cells >> _PLACE_BITS
+    if place.max(initial=0) >= carried.width:
         return None
-    sets = carried.rows(len(size))
-    sets[np.arange(carried.width) < size[:, None]] = columns[_MEMBERS + name]
-    return sets
+    rows[np.repeat(np.arange(len(size)), size), place] = cells & ((1 << _PLACE_BITS) - 1)
+    return rows
 
 
 def _entry_bytes(session_id: str, slot: int) -> int:

@@ -4,6 +4,8 @@ Path contributions (Saabas): every split moves the expected value of the tree, a
 feature. With the baseline they add up to the raw score. They are only for flagged rows: plain Python, a row at a time.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +39,22 @@ CODES = {
     "device_risk": "DEVICE_RISK",
     "account_locked": "ACCOUNT_LOCKED",
     "user_recent_failures": "RECENT_LOGIN_FAILURES",
+    "session_gap_log_spread": "REGULAR_RHYTHM",
+    "session_equal_gap_ratio": "REGULAR_RHYTHM",
+    "session_quick_gap_ratio": "RAPID_EVENTS",
+    "session_latency_log_spread": "UNUSUAL_LATENCY",
+    "input_users": "SHARED_INPUT",
+    "user_sessions": "LITTLE_KNOWN_USER",
+    "user_gap_distance": "RHYTHM_NOT_THE_USERS",
+    "user_gap_shift": "RHYTHM_NOT_THE_USERS",
+    "user_latency_distance": "CONNECTION_NOT_THE_USERS",
+    "user_latency_shift": "CONNECTION_NOT_THE_USERS",
+    "user_step_surprise": "NAVIGATION_NOT_THE_USERS",
+    "user_new_step_ratio": "NAVIGATION_NOT_THE_USERS",
+    "user_new_device": "NEW_DEVICE",
+    "user_new_address": "NEW_ADDRESS",
+    "user_hour_share": "UNUSUAL_HOUR",
+    "user_idle_days": "LONG_ABSENCE",
 }
 """The code of each feature. Codes stand in flags and in the bank's rules: never reuse one for something else."""
 
@@ -53,6 +71,8 @@ class Reason(NamedTuple):
     """The feature's value in the flagged row."""
     contribution: float
     """What it added to the log-odds."""
+    usual: float | None = None
+    """The user's usual value at the end of a session, None where it is not known."""
 
 
 class Reasons:
@@ -107,20 +127,24 @@ class Reasons:
                 node = child
         return total
 
-    def explain(self, vector: NDArray[np.float64], top: int = 5) -> list[Reason]:
+    def explain(
+        self, vector: NDArray[np.float64], top: int = 5, usual: Mapping[str, float] = MappingProxyType({})
+    ) -> list[Reason]:
         """Return what raised a row's score most.
 
         Args:
             vector: float64 (features,), the flagged row.
             top: The most reasons wanted.
+            usual: The user's usual values by feature, as far as they are known.
 
         Returns:
             Reasons with positive contributions, largest first.
         """
         contributions = self.contributions(vector)
         largest = sorted(range(len(contributions)), key=lambda at: (-contributions[at], at))[:top]
+        names = self._features
         return [
-            Reason(CODES[self._features[at]], self._features[at], float(vector[at]), contributions[at])
+            Reason(CODES[names[at]], names[at], float(vector[at]), contributions[at], usual.get(names[at]))
             for at in largest
             if contributions[at] > 0
         ]

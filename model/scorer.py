@@ -1,6 +1,6 @@
 """The model at work: feature vectors in, log-odds and calibrated scores out, the same bits for the same vector.
 
-It must never guess: a vector that is not 24 finite numbers is an error of ours, not a score.
+It must never guess: a vector that is not one finite number a feature is an error of ours, not a score.
 """
 
 from typing import NamedTuple

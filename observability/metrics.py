@@ -6,7 +6,7 @@ Counters start at 0 with the process; the gauge `fraud_partition_records` is sta
 from functools import cache
 from typing import TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -25,6 +25,9 @@ LATENCY_BUCKETS = (
 SCORE_BUCKETS = tuple(bound / 20 for bound in range(1, 20))
 VISIBLE_BUCKETS = (*(float(f"{0.005 * 1.3**step:.3g}") for step in range(24)), 5.0, 10.0, 60.0)
 """From 5 ms to 2 s each is 30 % above the one before, so that a quantile can be told from them; above, outages."""
+
+
+STALL_BUCKETS = (0.03, 0.04, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
 
 
 def _counter(name: str, documentation: str, *labels: str) -> Counter:
@@ -84,6 +87,13 @@ VECTOR_VISIBLE = BatchHistogram(
     VISIBLE_BUCKETS,
     REGISTRY,
 )
+STALLS = Histogram(
+    "fraud_stall_seconds",
+    "Times over 20 ms in which the worker did not turn to new records, by what kept it",
+    ["cause"],
+    buckets=STALL_BUCKETS,
+    registry=REGISTRY,
+)
 SNAPSHOT_TIMESTAMP = _gauge("fraud_snapshot_timestamp_seconds", "When the last snapshot was begun")
 REGISTRY_REQUESTS = _counter("fraud_registry_requests", "Questions to the schema registry", "outcome")
 MODEL = Info("fraud_model", "What decides at the moment", registry=REGISTRY)
@@ -96,6 +106,7 @@ for _metric, *_words in (
     (DEGRADED, "redis"),
     (REDIS_ERRORS, "write", "enrich", "wrong_type"),
     (REGISTRY_REQUESTS, "found", "absent", "failed"),
+    (STALLS, "snapshot", "collector", "batch", "waiting"),
 ):
     for _word in _words:
         _metric.labels(_word)  # there at 0 from the start: a rate needs a value before the first one

@@ -44,6 +44,8 @@ class Schema:
 
 EVENT = Schema.load("banking_ui_event")
 FLAG = Schema.load("fraud_flag")
+FLAG_1 = Schema.load("fraud_flag_1")
+"""Flags as 0.1.0 wrote them: reasons without the user's usual value."""
 DEAD_LETTER = Schema.load("dead_letter")
 
 
@@ -59,16 +61,19 @@ def frame(schema_id: int, schema: Schema, record: dict[str, Any]) -> bytes:
 
 
 def read(schema: Schema, value: bytes) -> dict[str, Any]:
-    """Decode a value that was written with exactly this schema; for tests and tools, which trust their input.
+    """Decode a value that was written with this schema, or with the flag's first version, to this schema.
+
+    For tests and tools, which trust their input.
 
     Raises:
         FramingError: If the value is not framed.
         Exception: fastavro's, if the body is not a record of the schema.
     """
-    _, body = unframe(value)
-    return cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(body), schema.parsed, None))
+    schema_id, body = unframe(value)
+    writer = FLAG_1 if schema is FLAG and schema_id == FLAG_1.id else schema
+    return cast("dict[str, Any]", fastavro.schemaless_reader(io.BytesIO(body), writer.parsed, schema.parsed))
 
 
 def local_writers() -> dict[int, WriterSchema]:
     """Return what stands in for a registry: our own schemas by their ids; all but the event are `wrong_schema`."""
-    return {schema.id: WriterSchema.from_definition(schema.definition) for schema in (EVENT, FLAG, DEAD_LETTER)}
+    return {schema.id: WriterSchema.from_definition(schema.definition) for schema in (EVENT, FLAG, FLAG_1, DEAD_LETTER)}

@@ -18,6 +18,8 @@ EXTRA_COLUMNS = {
     "device_risk": pl.Float64(),
     "account_locked": pl.Float64(),
     "recent_failures": pl.Float64(),
+    "input_users": pl.Float64(),
+    "profile": pl.Binary(),
 }
 """What a row may carry besides the event itself: its offset in the partition, and the answers of the stores."""
 

@@ -14,6 +14,9 @@ from infra.embedded import EmbeddedKafka, EmbeddedRedis
 from model.artifacts import ArtifactShelf
 from model.calibration import Calibration
 
+TOLD_APART_BY = 24
+"""So many of the features differ between the rows that test models learn from."""
+
 NewTopics = Callable[..., list[str]]
 
 
@@ -61,7 +64,8 @@ def new_topics(embedded_kafka: EmbeddedKafka) -> NewTopics:
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model directory whose current model scores by the number of failed logins and of events."""
     dice = np.random.default_rng(5)
-    matrix = dice.integers(0, 12, size=(4_000, len(FEATURES))).astype(np.float64)
+    matrix = np.zeros((4_000, len(FEATURES)))
+    matrix[:, :TOLD_APART_BY] = dice.integers(0, 12, size=(4_000, TOLD_APART_BY))
     failures, events = (matrix[:, FEATURES.index(name)] for name in ("session_login_failures", "session_events"))
     model = HistGradientBoostingClassifier(max_iter=30, early_stopping=False, random_state=0)
     model.fit(matrix, failures + events / 4 > 3 + dice.normal(size=4_000))

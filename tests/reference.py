@@ -1,9 +1,9 @@
 """The specification of event time and features: a plain reference that takes one record at a time.
 
 Every rule that the columns of `features` follow is stated and done here once more, in plain Python, in the
-order in which a person would explain it. It imports nothing of ours and no NumPy or Polars: the two
-implementations share no code, so that a mistake in one shows as a difference. It never frees memory and never
-looks at a batch, so it cannot depend on one.
+order in which a person would explain it. It imports nothing of ours but its other half, `reference_habits`, and no
+NumPy or Polars: the two implementations share no code, so that a mistake in one shows as a difference. It never frees
+memory and never looks at a batch, so it cannot depend on one.
 
 All times are event times in ms since 1970 (UTC); the rows of one partition come in offset order.
 """
@@ -15,6 +15,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
+
+from tests.reference_habits import NOTHING_KNOWN, ReferenceRhythm, reference_habits
 
 EVENT_TYPES = ("page_view", "click", "input", "login", "login_failed", "transfer", "logout", "other")
 MINUTE_MS = 60_000
@@ -52,6 +54,12 @@ FEATURES = (
     "device_risk",
     "account_locked",
     "user_recent_failures",
+    "session_gap_log_spread",
+    "session_equal_gap_ratio",
+    "session_quick_gap_ratio",
+    "session_latency_log_spread",
+    "input_users",
+    *NOTHING_KNOWN,
 )
 
 Verdict = Literal["duplicate", "late", "admitted"]
@@ -79,6 +87,8 @@ class ReferenceRow:
     device_risk: float = 0.0
     account_locked: float = 0.0
     recent_failures: float = 0.0
+    input_users: float = 0.0
+    profile: bytes = b""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -244,6 +254,7 @@ class ReferenceInstance:
     ip_changes: int = 0
     last_device: str | None = None
     device_changes: int = 0
+    rhythm: ReferenceRhythm = field(default_factory=ReferenceRhythm)
 
 
 class ReferenceSessions:
@@ -263,27 +274,34 @@ class ReferenceSessions:
         return self._instances.get(session_id)
 
     def update(self, row: ReferenceRow) -> list[float]:
-        """Take one admitted row; gives the 24 features after it, in the order of FEATURES."""
+        """Take one admitted row; gives the features after it, in the order of FEATURES."""
         instance = self._instances.get(row.session_id)
         if instance is None or row.timestamp > instance.latest + self._session_gap_ms:
             instance = ReferenceInstance(first=row.timestamp, first_offset=row.offset, latest=row.timestamp)
             self._instances[row.session_id] = instance
+            gap = None
         else:
-            self._count_gap(instance, row.timestamp)
+            gap = self._count_gap(instance, row.timestamp)
+        page = reference_page(row.page)
         instance.events += 1
         instance.by_type[row.event_type] += 1
         instance.latency_sum += row.latency_ms
         instance.latency_max = max(instance.latency_max, row.latency_ms)
-        _count_page(instance, reference_page(row.page))
+        _count_page(instance, page)
         _count_changes(instance, row.ip, row.device_fingerprint)
-        return [*_features(instance), row.device_risk, row.account_locked, row.recent_failures]
+        instance.rhythm.add(gap, row.latency_ms, page, row.event_type)
+        answers = [row.device_risk, row.account_locked, row.recent_failures]
+        steps, ip = instance.rhythm.steps, row.ip or ""
+        habits = reference_habits(row.profile, steps, row.timestamp, row.device_fingerprint, ip)
+        return [*_features(instance), *answers, *instance.rhythm.features(), row.input_users, *habits]
 
-    def _count_gap(self, instance: ReferenceInstance, timestamp: int) -> None:
+    def _count_gap(self, instance: ReferenceInstance, timestamp: int) -> int:
         gap = min(max(0, timestamp - instance.latest), self._session_gap_ms)
         instance.gap_sum += gap
         instance.gap_square_sum += gap * gap
         instance.gap_min = gap if instance.gap_min is None else min(instance.gap_min, gap)
         instance.latest = max(instance.latest, timestamp)
+        return gap
 
 
 def _count_page(instance: ReferenceInstance, page: str) -> None:

@@ -23,6 +23,7 @@ from tests.reference import (
     ReferenceRow,
     ReferenceSessions,
 )
+from tests.reference_habits import USUAL, ReferenceProfile, ReferenceRhythm
 
 HOUR_MS = 3_600_000
 STEPS_MS = (1_000, 0, 1, 7, 60_000, 600_000, SESSION_GAP_MS, SESSION_GAP_MS + 1)
@@ -46,6 +47,24 @@ PAGES = (
 )
 ADDRESSES = ("203.0.113.7", None, "198.51.100.9", "2001:db8::1")
 DEVICES = ("d-1", "", "d-2", "d-3")
+
+
+def _a_profile(seed: int) -> bytes:
+    """Give the profile of somebody who has had some sessions on these pages."""
+    dice, profile = random.Random(seed), ReferenceProfile()
+    for _ in range(4 * seed):
+        rhythm = ReferenceRhythm()
+        for at in range(dice.randrange(1, 40)):
+            gap = dice.choice((0, 7, 1_000, 60_000)) if at else None
+            rhythm.add(gap, dice.randrange(2_000), dice.choice(("/accounts", "/pay/:n", "/")), dice.randrange(3))
+        latest_ms = A_MINUTE_MS - dice.randrange(30 * 24 * HOUR_MS)
+        device, ip = dice.choice(DEVICES), dice.choice(ADDRESSES) or ""
+        profile.learn(rhythm.steps, latest_ms - 1_000, latest_ms, device, ip, [256 * seed] * USUAL)
+    return profile.to_bytes()
+
+
+PROFILES = (b"", _a_profile(1), _a_profile(9))
+"""Of a user of whom nothing is known, little, and much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +187,8 @@ class _Writer:
             device_fingerprint=self.dice.choice(DEVICES),
             ip=self.dice.choice(ADDRESSES),
             device_risk=self.dice.choice((0.0, 0.1, 1.0)),
+            input_users=float(len(self.records) % 5 * 7),
+            profile=PROFILES[len(self.records) % len(PROFILES)],
             account_locked=self.dice.choice((0.0, 1.0)),
             recent_failures=self.dice.choice((0.0, 3.0)),
         )

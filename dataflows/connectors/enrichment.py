@@ -1,4 +1,4 @@
-"""What Redis knows of devices and users: one round trip a batch, a short memory in front, neutral when it fails.
+"""What Redis knows of devices, users, inputs: one round trip a batch, a short memory in front, neutral if it fails.
 
 An answer is joined to its row and never carried: a store that was down or slow must leave no trace in the state.
 A look-up that fails gives exactly what absent keys give, and is named in the flag's `degraded` list.
@@ -6,30 +6,33 @@ A look-up that fails gives exactly what absent keys give, and is named in the fl
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import redis
+from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
 from dataflows.items import AdmittedBatch, EnrichedBatch
 from dataflows.service import Service
-from features.events import EventColumns
+from features.events import ANSWERS, EventColumns
+from features.profile import read as read_profiles
 from observability import metrics
 
 logger = logging.getLogger("fraud.enrich")
 
 DEADLINE_SECONDS = 0.05
 _REMEMBER_SECONDS = 2.0
-_MAX_REMEMBERED = 100_000
-"""Of each question."""
+_MAX_REMEMBERED, _MAX_PROFILES = 100_000, 20_000
+"""Of each question; profiles are half a kilobyte each."""
 _BREAKER_SECONDS = 1.0
 _LOCKED = frozenset({"locked", "blocked", "suspended"})
 
-Answer = float | str
+Answer = float | str | bytes
 Answers = dict[str, dict[str, Answer]]
 """By question, by name."""
 AsRead = dict[str, list[Answer]]
@@ -47,26 +50,38 @@ class Question:
         key: The Redis key, with `{}` for the name.
         parse: Reads a value; raises ValueError if it is none.
         absent: The answer where there is no key.
+        remembered: How many answers a generation of the memory holds.
     """
 
     column: str
     of: str
     key: str
-    parse: Callable[[str], Answer]
+    parse: Callable[[bytes], Answer]
     absent: Answer
+    remembered: int = _MAX_REMEMBERED
 
     def read(self, value: bytes | None) -> Answer:
         """Return the answer; a value that is none is counted and taken as absent."""
         if value is None:
             return self.absent
         try:
-            return self.parse(value.decode())
+            return self.parse(value)
         except ValueError:
             metrics.ANSWERS_REFUSED.labels(self.key).inc()
             return self.absent
 
+    def as_text(self, answer: Answer) -> str:
+        """Write an answer as it stands in a flag; bytes in base64."""
+        return b64encode(answer).decode() if isinstance(answer, bytes) else str(answer)
 
-def _share(text: str) -> float:
+    def from_text(self, text: str) -> Answer:
+        """Read what `as_text` wrote; ValueError if it is something else."""
+        if isinstance(self.absent, bytes):
+            return b64decode(text, validate=True)
+        return float(text) if isinstance(self.absent, float) else text
+
+
+def _share(text: bytes) -> float:
     share = float(text)
     if not 0 <= share <= 1:
         msg = "expected a number from 0 to 1"
@@ -74,7 +89,7 @@ def _share(text: str) -> float:
     return share
 
 
-def _count(text: str) -> float:
+def _count(text: bytes) -> float:
     count = int(text)
     if not 0 <= count < 2**31:
         msg = "expected a whole number that is not negative"
@@ -82,10 +97,17 @@ def _count(text: str) -> float:
     return float(count)
 
 
+def _profile(stored: bytes) -> bytes:
+    read_profiles([stored])
+    return stored
+
+
 QUESTIONS = (
     Question("device_risk", "device_fingerprint", "risk:{}:score", _share, 0.0),
-    Question("account_status", "user_id", "account:{}:status", str, ""),
+    Question("account_status", "user_id", "account:{}:status", bytes.decode, ""),
     Question("recent_failures", "user_id", "user:{}:login_failures", _count, 0.0),
+    Question("input_users", "input_hash", "input:{}:users", _count, 0.0),
+    Question("profile", "user_id", "profile:{}", _profile, b"", _MAX_PROFILES),
 )
 _NAMED = tuple(dict.fromkeys(question.of for question in QUESTIONS))
 """The columns that name whom we ask about."""
@@ -140,7 +162,7 @@ class Enrich:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._asks_nobody = service.settings.enrichment == "none"
-        self._memory = {question.column: Memory() for question in QUESTIONS}
+        self._memory = {question.column: Memory(most=question.remembered) for question in QUESTIONS}
         self._closed_until = 0.0
         self._client: Any = None
 
@@ -209,13 +231,26 @@ def _with_answers(
     for question in QUESTIONS:
         known, absent = answers[question.column], question.absent
         as_read[question.column] = [known.get(name, absent) for name in names[question.of]]
-    columns = replace(
-        admitted.columns,
-        device_risk=np.array(as_read["device_risk"], dtype=np.float64),
-        account_locked=np.array([status in _LOCKED for status in as_read["account_status"]], dtype=np.float64),
-        recent_failures=np.array(as_read["recent_failures"], dtype=np.float64),
-    )
-    return _enriched(admitted, columns, as_read, degraded)
+    return _enriched(admitted, replace(admitted.columns, **columns_of(as_read)), as_read, degraded)
+
+
+def columns_of(as_read: Mapping[str, list[Answer]]) -> dict[str, NDArray[Any]]:
+    """Return the columns of `EventColumns` that answers give.
+
+    Args:
+        as_read: One answer an event, by question.
+    """
+    status = as_read["account_status"]
+    numbers = {name: np.array(as_read[name], dtype=np.float64) for name in ANSWERS if name in as_read}
+    locked = np.array([each in _LOCKED for each in status], dtype=np.float64)
+    return {**numbers, "account_locked": locked, "profile": _objects(as_read["profile"])}
+
+
+def _objects(answers: list[Answer]) -> NDArray[np.object_]:
+    """Return answers as they are, in an array; NumPy would cut bytes at their zeros."""
+    objects = np.empty(len(answers), dtype=np.object_)
+    objects[:] = answers
+    return objects
 
 
 def _without_answers(admitted: AdmittedBatch) -> EnrichedBatch:

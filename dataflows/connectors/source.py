@@ -22,6 +22,7 @@ from dataflows.connectors.first_contact import with_right
 from dataflows.connectors.start_offsets import Position, StartOffsets
 from dataflows.items import Headers, RawBatch
 from dataflows.service import Service
+from dataflows.stalls import Stalls
 from features.session import FEATURE_SET_ID
 from observability import metrics
 
@@ -94,6 +95,7 @@ class Poll:
         self._to_commit: dict[int, int] = {}
         self._look_at = 0.0
         self._fetches = True
+        self.stalls = Stalls()
         self._consumer = Consumer(_consumer_config(service), logger=logger)
         self._offsets = StartOffsets(self._consumer, service.settings)
         service.on_clean_end(self._commit_final)
@@ -122,6 +124,7 @@ class Poll:
 
     def fill(self) -> None:
         """Give every part what is pending, unless some part still has records to hand on."""
+        self.stalls.turn()
         self._assign_opened()
         self._note_first_fetch()
         if any(part.has_pending for part in self._parts.values()):
@@ -301,6 +304,7 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
     def snapshot(self) -> bytes:
         """Return the position. The one returned before is durable now, and a new configuration takes over here."""
         self._poll.service.snapshot_begun()
+        self._poll.stalls.snapshot()
         if self._durable_next is not None:
             self._poll.durable(self.partition, self._durable_next)
         self._durable_next = self.next_offset

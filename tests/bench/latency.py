@@ -18,6 +18,7 @@ from tests.bench.expected import WrongResultError
 from tests.bench.models import reference_model
 from tests.bench.quantiles import bucket_quantile, median_of, since, summary
 from tests.bench.schedule import Schedule
+from tests.bench.stalls import noted, stalls_since, together
 from tests.bench.work import Events, Work, index_of, is_probe, made, read
 from tests.bench.world import BenchError, Figures, Lane, World, lane, settings
 from tests.crash.flow_process import REPOSITORY
@@ -104,10 +105,12 @@ def measure(world: World, load: Load, workers: int = 1, lanes: int = 1) -> Figur
         _until_ended(services, load.work.live)
         world.wait_written()  # the vectors of these sessions are not part of the load
         written = _written(services)
+        before = noted(services)
         cpu, began = sum(one.cpu for one in services), time.monotonic()
         schedule, generator = _generate(world, topic, file, load)
         behind = not _caught_up(services, len(events))
         used = (sum(one.cpu for one in services) - cpu) / (time.monotonic() - began)
+        stalls = stalls_since(before, noted(services))
         if not behind:
             world.wait_written()
         visible = visible_ms(since(written, _written(services)))
@@ -127,6 +130,7 @@ def measure(world: World, load: Load, workers: int = 1, lanes: int = 1) -> Figur
         "decided_p99": decided["p99"],
         **visible,
         "cpu_cores": round(used, 2),
+        "stalls": stalls,
     }
 
 
@@ -221,6 +225,7 @@ def scenario(world: World, length: Length) -> Iterator[Figures]:
             "unit": "ms",
             **median_of(runs),
             **{name: _median(run[name] for run in runs) for name in _SHARES},
+            "stalls": together(run["stalls"] for run in runs),
             "worst": None if any(run["max"] is None for run in runs) else max(run["max"] for run in runs),
             "runs": runs,
         }

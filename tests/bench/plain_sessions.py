@@ -1,18 +1,23 @@
 """The features of a session as a plain program would keep them: one object a session, one event at a time.
 
-It is the yardstick of the benchmark and, beside a recount of pages, what its results are checked against. A test holds
-it to `tests.reference`. It knows neither late nor repeated events: the work has none.
+It is the yardstick of the benchmark and, beside a recount of pages, what its results are checked against. The fixed
+work's model was trained on these features and knows no others, so a plain program need not compute more; the service
+does. A test holds them to `tests.reference`. It knows neither late nor repeated events: the work has none.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from features.session import FEATURES
 from schemas.events import EVENT_TYPES
 
 _CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
 _GAP_MS = 1_800_000
 _NO_GAP_SECONDS = 100_000.0
+COMPUTED = 21
+_NOT_COMPUTED = (0.0,) * (len(FEATURES) - COMPUTED)
+"""What the fixed work has no use for: the answers of stores, and the features that the service has gained since."""
 
 
 class PlainSession:
@@ -38,7 +43,7 @@ class PlainSession:
         return bool(timestamp > self.latest + _GAP_MS)
 
     def update(self, event: Mapping[str, Any]) -> list[float]:
-        """Take an event, return the 24 features after it."""
+        """Take an event, return the features after it."""
         if self.events:
             gap = max(0, event["timestamp"] - self.latest)
             self.gaps += gap
@@ -78,9 +83,7 @@ class PlainSession:
             types[5] / events,
             types[2] / events,
             events / (1 + seconds),
-            0.0,
-            0.0,
-            0.0,
+            *_NOT_COMPUTED,
         ]
 
 

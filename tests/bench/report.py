@@ -30,6 +30,9 @@ counts against a recount, flags (session, triggering event, level) against a pla
   `redis_visible`: from when a session's newest vector was decided, the `updated_at` of its hash, to when Redis
   acknowledged it, ms, of all vectors of the run, its warm-up included; estimated within the buckets of
   `fraud_vector_visible_seconds`, each 30 % wide up to 2 s.
+  `stalls`: times over 20 ms in which the worker did not turn to new records, in all runs with their warm-up, by cause:
+  `snapshot` (the state was taken and sinks drained), `batch` (busy with what it had read), `waiting` (no core, or a
+  store did not answer), `collector`; `longest_ms` is the upper bound of the longest one's bucket.
 - **two_lanes**: `times_one_lane` is twice the CPU time of one lane over that of two. **live_sessions**, **hot_key**:
   cost of an event by CPU, and memory. **cluster_latency**: two lanes against two workers of the engine's own cluster.
 - **start**: from the start of the process to the broker's time of its first flag.
@@ -83,6 +86,8 @@ def _told(figures: Mapping[str, Any]) -> str:
 def _number(value: Any) -> str:
     if value is None:
         return "null"
+    if isinstance(value, dict):
+        return "(" + "; ".join(f"{name}: {_told(one)}" for name, one in value.items()) + ")"
     return f"{value:,}" if isinstance(value, int) else f"{value:,g}" if isinstance(value, float) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What Redis knows of devices and users in the one test that has such keys: a fixed answer by name, never changed.
+"""What Redis knows of devices, users and inputs in the one test with such keys: a fixed answer by name, never changed.
 
 The other tests run without keys, because an answer that comes too late under load would differ from the oracle's.
 """
@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tests.crash.plain_events import EventReader, Record, RefusedError
+from tests.streams import PROFILES
 
 _AT_ONCE = 2_000
 _KNOWN_BELOW = 200
 
 
-def answers(record: Record) -> dict[str, float]:
+def answers(record: Record) -> dict[str, float | bytes]:
     """Return the features that an event has from the stores."""
     device, user = record["device_fingerprint"], record["user_id"]
     status = _status(user)
@@ -21,12 +22,14 @@ def answers(record: Record) -> dict[str, float]:
         "device_risk": float(_risk(device) or 0.0) if device else 0.0,
         "account_locked": float(status == "locked"),
         "recent_failures": float(_failures(user) or 0),
+        "input_users": float(_input_users(record["input_hash"]) or 0),
+        "profile": _profile(user) or b"",
     }
 
 
 def write_keys(client: Any, values: Iterable[bytes | None], now_ms: int) -> int:
     """Write the keys of everybody in a stream; return how many."""
-    reader, keys = EventReader(), dict[str, str]()
+    reader, keys = EventReader(), dict[str, str | bytes]()
     for value in values:
         try:
             keys |= _keys_of(reader.read(value, now_ms))
@@ -38,12 +41,14 @@ def write_keys(client: Any, values: Iterable[bytes | None], now_ms: int) -> int:
     return len(pairs)
 
 
-def _keys_of(record: Record) -> Iterator[tuple[str, str]]:
+def _keys_of(record: Record) -> Iterator[tuple[str, str | bytes]]:
     device, user = record["device_fingerprint"], record["user_id"]
-    named = {
+    named: dict[str, str | bytes | None] = {
         f"risk:{device}:score": _risk(device) if device else None,
         f"account:{user}:status": _status(user),
         f"user:{user}:login_failures": _failures(user),
+        f"input:{record['input_hash']}:users": _input_users(record["input_hash"]),
+        f"profile:{user}": _profile(user),
     }
     yield from ((key, value) for key, value in named.items() if value is not None)
 
@@ -65,3 +70,12 @@ def _status(user: str) -> str | None:
 def _failures(user: str) -> str | None:
     hashed = _bytes_of(f"{user}/failures")
     return str(hashed[1] % 5) if hashed[0] < _KNOWN_BELOW else None
+
+
+def _input_users(text: str | None) -> str | None:
+    hashed = _bytes_of(text or "")
+    return str(hashed[1] % 40) if text and hashed[0] < _KNOWN_BELOW else None
+
+
+def _profile(user: str) -> bytes | None:
+    return PROFILES[_bytes_of(f"{user}/profile")[0] % len(PROFILES)] or None

@@ -22,7 +22,7 @@ def assert_alike(given_rows: SessionRows, rows: list[ReferenceRow], sessions: Re
     """Compare a batch's vectors (to the bit), instances and newest rows with the reference, which is updated."""
     newest = {row.session_id: at for at, row in enumerate(rows)}
     assert given_rows.newest.tolist() == sorted(newest.values())
-    assert given_rows.matrix.shape == (len(rows), 24)
+    assert given_rows.matrix.shape == (len(rows), len(FEATURES))
     for at, (row, vector) in enumerate(zip(rows, given_rows.matrix.tolist(), strict=True)):
         expected, instance = sessions.update(row), sessions.instance(row.session_id)
         assert instance is not None

@@ -26,7 +26,7 @@ def assert_computed_alike(stream: Stream) -> None:
         assert differing == {}, row
 
 
-def test_the_vector_has_the_24_features_in_the_order_of_the_reference() -> None:
+def test_the_vector_has_the_features_in_the_order_of_the_reference() -> None:
     assert FEATURES == reference.FEATURES
 
 

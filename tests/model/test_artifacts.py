@@ -208,7 +208,10 @@ def test_skops_file_with_another_estimator_is_refused(tmp_path: Path) -> None:
     assert "must be a fitted HistGradientBoostingClassifier" in refusal(shelf, model_id)
 
 
-@pytest.mark.parametrize(("field", "value"), [("left", 9_999), ("right", 0), ("feature_idx", 24), ("count", 0)])
+_OUTSIDE = len(FEATURES)
+
+
+@pytest.mark.parametrize(("field", "value"), [("left", 9_999), ("right", 0), ("feature_idx", _OUTSIDE), ("count", 0)])
 def test_tree_that_points_outside_is_refused_before_it_is_followed(tmp_path: Path, field: str, value: int) -> None:
     shelf, model_id = a_saved_model(tmp_path)
     broken = skops.io.loads((tmp_path / model_id / "model.skops").read_bytes(), trusted=TRUSTED)

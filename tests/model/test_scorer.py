@@ -70,9 +70,12 @@ def test_number_that_is_not_finite_is_an_error_that_names_the_feature(tmp_path: 
         Scorer(an_artifact(tmp_path)).score(matrix)
 
 
-@pytest.mark.parametrize("shape", [(24,), (3, 23), (0, 25), (1, 3, 24)])
+N = len(FEATURES)
+
+
+@pytest.mark.parametrize("shape", [(N,), (3, N - 1), (0, N + 1), (1, 3, N)])
 def test_matrix_of_another_shape_is_an_error(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ScorerError, match=r"must be \(events, 24\)"):
+    with pytest.raises(ScorerError, match=rf"must be \(events, {N}\)"):
         Scorer(an_artifact(tmp_path)).score(np.zeros(shape))
 
 

@@ -12,7 +12,7 @@ from model.reasons import Reasons
 from model.scorer import Scorer
 from model.simulated import simulated_examples
 
-SMALL = Plan(events=15_000, max_iter=10)
+SMALL = Plan(events=30_000, max_iter=10)
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from schemas import catalogue
@@ -6,7 +8,7 @@ from schemas.events import EVENT_TYPES
 from schemas.framing import FramingError
 from tests.schemas.builders import NOW_MS, an_event
 
-FLAG_RECORD = {
+FLAG_RECORD: dict[str, Any] = {
     "flag_id": "f",
     "session_id": "s",
     "user_id": "u",
@@ -14,7 +16,7 @@ FLAG_RECORD = {
     "score": 0.9,
     "raw_score": 2.25,
     "threshold": 0.8,
-    "reasons": [{"code": "R1", "feature": "session_events", "value": 3.0, "contribution": 0.5}],
+    "reasons": [{"code": "R1", "feature": "session_events", "value": 3.0, "contribution": 0.5, "usual": 12.25}],
     "feature_names": ["session_events"],
     "features": [3.0],
     "state_before": b"\0\1",
@@ -58,6 +60,14 @@ def test_a_record_comes_back_as_it_was_framed(schema: catalogue.Schema, record: 
     assert catalogue.read(schema, value) == record
 
 
+def test_a_flag_of_the_first_version_is_read_as_one_whose_usual_values_are_not_known() -> None:
+    first = {**FLAG_RECORD, "reasons": [{"code": "R1", "feature": "session_events", "value": 3.0, "contribution": 0.5}]}
+
+    value = catalogue.frame(catalogue.FLAG_1.id, catalogue.FLAG_1, first)
+
+    assert catalogue.read(FLAG, value) == {**first, "reasons": [{**first["reasons"][0], "usual": None}]}
+
+
 @pytest.mark.parametrize("value", [b"", b"\0\0\0\1", b"\1\0\0\0\1\0"])
 def test_a_value_without_a_header_cannot_be_unframed(value: bytes) -> None:
     with pytest.raises(FramingError):
@@ -65,10 +75,11 @@ def test_a_value_without_a_header_cannot_be_unframed(value: bytes) -> None:
 
 
 def test_ids_without_a_registry_are_stored_state() -> None:
-    assert {schema.name: schema.id for schema in (EVENT, FLAG, DEAD_LETTER)} == {
+    assert {schema.name: schema.id for schema in (EVENT, catalogue.FLAG_1, FLAG, DEAD_LETTER)} == {
         "banking_ui_event": 1,
         "fraud_flag": 2,
         "dead_letter": 3,
+        "fraud_flag_1": 2,
     }
 
 
