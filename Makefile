@@ -63,8 +63,8 @@ bench-inside: setup ## Compare the delay from a poll to its flags with the plain
 train: setup ## Train a model on simulated sessions and make it the current one
 	$(PY) -m model.train
 
-evaluate: setup ## Measure the current model on sessions it has never seen
-	$(PY) -m model.evaluate
+evaluate: setup ## Measure the current model on worlds it has never seen; writes MODEL_CARD.md
+	$(PY) -m model.evaluate --card
 
 run: setup ## See it work: make run [SECONDS=20] [RATE=50] [SEED=7]
 	@exec $(PY) -m dataflows.demo $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RATE),--rate $(RATE)) \

@@ -22,7 +22,9 @@ from typing import Any, TextIO
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.settings import Settings, SettingsError
+from model.command_line import number
 from model.simulator import Bank, SimulatedEvent, SimulatorConfig
+from model.simulator.history import LABELS
 from schemas import catalogue
 
 TICK_SECONDS = 0.001
@@ -37,8 +39,8 @@ _CUT_BYTES = 9
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, 1 where something was not delivered, 2 for bad arguments."""
     stop = Stop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop.ask)
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, stop.ask)
     given = _arguments(argv)
     try:
         settings = Settings.from_env(os.environ)
@@ -157,7 +159,9 @@ class Sender:
     def _send_one(self, event: SimulatedEvent, value: bytes) -> None:
         if event.label and self._labels is not None and event.session_id not in self._labelled:
             self._labelled.add(event.session_id)
-            self._labels.writerow([event.session_id, event.kind, event.record["event_id"], event.record["timestamp"]])
+            onset_ms = event.record["timestamp"]
+            known_ms = onset_ms + event.known_after_ms
+            self._labels.writerow([event.session_id, 1, event.kind, event.record["event_id"], onset_ms, known_ms])
         try:
             self._producer.produce(self._topic, value, event.session_id.encode(), on_delivery=self._on_delivery)
         except BufferError:  # the open loop does not wait for a broker
@@ -169,7 +173,7 @@ class Sender:
 
 def _labels_file(path: Path) -> TextIO:
     file = path.open("w", newline="", encoding="utf-8")
-    csv.writer(file).writerow(["session_id", "kind", "onset_event_id", "onset_ms"])
+    csv.writer(file).writerow(LABELS.names())
     return file
 
 
@@ -211,28 +215,14 @@ class _Parser(argparse.ArgumentParser):
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="python -m dataflows.simulate", description="Send a simulated bank's events to Kafka.")
-    parser.add_argument("--rate", type=_number(0.001, 1e6), default=50.0, help="events a second (50)")
-    parser.add_argument("--seconds", type=_number(0, 1e9), default=0.0, help="how long; 0 until it is told to end (0)")
+    parser.add_argument("--rate", type=number(0.001, 1e6), default=50.0, help="events a second (50)")
+    parser.add_argument("--seconds", type=number(0, 1e9), default=0.0, help="how long; 0 until it is told to end (0)")
     parser.add_argument("--seed", type=int, default=7, help="of everything random (7)")
     parser.add_argument("--topic", default=os.environ.get("EVENTS_TOPIC", "clickstream-events"))
     parser.add_argument("--labels", type=Path, help="write the onset of every attack to this csv file")
-    parser.add_argument("--bad-share", type=_number(0, 1), default=0.002, help="undecodable records (0.002)")
-    parser.add_argument("--duplicate-share", type=_number(0, 1), default=0.002, help="repeated records (0.002)")
+    parser.add_argument("--bad-share", type=number(0, 1), default=0.002, help="undecodable records (0.002)")
+    parser.add_argument("--duplicate-share", type=number(0, 1), default=0.002, help="repeated records (0.002)")
     return parser.parse_args(argv)
-
-
-def _number(low: float, high: float) -> Any:
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = float("nan")
-        if not low <= number <= high:
-            msg = f"expected a number from {low:g} to {high:g}, got {text!r}"
-            raise argparse.ArgumentTypeError(msg)
-        return number
-
-    return read
 
 
 if __name__ == "__main__":

@@ -55,7 +55,10 @@ CATALOGUE: dict[str, FeatureEntry] = {
     "session_equal_gap_ratio": FeatureEntry("ratio", "Share of pauses within 5 % of the pause before"),
     "session_quick_gap_ratio": FeatureEntry("ratio", "Share of pauses under 100 ms: quicker than hands"),
     "session_latency_log_spread": FeatureEntry("doublings", "Spread of the logarithms of the page's reaction times"),
+    "session_recent_gap_rise": FeatureEntry("doublings", "By how much the last 5 pauses are longer than the session's"),
+    "session_recent_latency_rise": FeatureEntry("doublings", "By how much the last 5 reaction times are longer"),
     "input_users": FeatureEntry("users", "Users who typed this same masked input in the last 24 h, as Redis knew them"),
+    "input_age_hours": FeatureEntry("hours", "Since this masked input was first typed by anybody", NOT_KNOWN),
     "user_sessions": FeatureEntry("sessions", "Sessions that the user's normal was learned from"),
     "user_gap_distance": FeatureEntry("spreads", "How far pauses are from the user's own, step by step", NOT_KNOWN),
     "user_gap_shift": FeatureEntry(
@@ -65,8 +68,19 @@ CATALOGUE: dict[str, FeatureEntry] = {
     "user_latency_shift": FeatureEntry("doublings", "By how much reaction times are longer than the user's own"),
     "user_step_surprise": FeatureEntry("bits", "How unusual the session's steps are for the user, an event", NOT_KNOWN),
     "user_new_step_ratio": FeatureEntry("ratio", "Share of steps that the user has never made", NOT_KNOWN),
+    "user_recent_gap_distance": FeatureEntry("spreads", "The same of the last 5 pauses", NOT_KNOWN),
+    "user_recent_gap_shift": FeatureEntry("doublings", "By how much the last 5 pauses are longer than the user's own"),
+    "user_recent_latency_distance": FeatureEntry("spreads", "The same of the last 5 reaction times", NOT_KNOWN),
+    "user_recent_latency_shift": FeatureEntry("doublings", "By how much the last 5 reaction times are longer"),
+    "user_recent_step_surprise": FeatureEntry("bits", "How unusual the last 5 steps are for the user", NOT_KNOWN),
     "user_new_device": FeatureEntry("flag", "1 if the device is none of the user's last 8", NOT_KNOWN),
     "user_new_address": FeatureEntry("flag", "1 if the address is none of the user's last 8", NOT_KNOWN),
     "user_hour_share": FeatureEntry("ratio", "Share of the user's sessions that began near this hour", NOT_KNOWN),
     "user_idle_days": FeatureEntry("days", "Since the user's session before", NOT_KNOWN),
 }
+
+FROM_STORES = (
+    *("device_risk", "account_locked", "input_users", "input_age_hours"),
+    *(name for name in CATALOGUE if name.startswith("user_")),
+)
+"""Features that have their neutral value while no store answers, and for users of whom nothing is known."""

@@ -6,6 +6,7 @@ division comes last. A user of whom nothing is known has `NOT_KNOWN`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,48 @@ from features.profile import HOURS, SCALE, SHARES, hour_of, place_code
 PRIOR_SPREAD, PRIOR_SESSIONS = SCALE // 2, 4
 """While little is known, sessions are taken to differ by half a doubling, as if so many had shown it."""
 _HALF_AN_EVENT = SHARES // 2
+_BITS, _MASK = 9, 2**9 - 1
 _DAY_MS = 86_400_000
 
+RECENT = 5
+"""So many events, the row's own one included, show what somebody does now."""
+
 Compared = Mapping[str, NDArray[np.float64] | NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """The last few events of each row's session, the row's own first: int64 (events, rows) in every array.
+
+    Attributes:
+        is_there: Whether there was such an event; bool.
+        step: Its step.
+        gap_log: Logarithm of the pause before it.
+        latency_log: Logarithm of its delay.
+    """
+
+    is_there: NDArray[np.bool_]
+    step: NDArray[np.int64]
+    gap_log: NDArray[np.int64]
+    latency_log: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, code: NDArray[np.uint64], earlier: NDArray[np.uint64]) -> Self:
+        """Unpack the codes of `event_code`: of the rows, and of the rows before them."""
+        codes = np.concatenate([code[None], earlier]).astype(np.int64)
+        packed = codes - 1
+        return cls(codes > 0, packed >> 2 * _BITS, packed >> _BITS & _MASK, packed & _MASK)
+
+    def take(self, rows: NDArray[np.intp]) -> Self:
+        """Return them for some of the rows."""
+        return type(self)(**{name: getattr(self, name)[:, rows] for name in self.__slots__})
+
+
+def event_code(
+    step: NDArray[np.int64], gap_log: NDArray[np.int64], latency_log: NDArray[np.int64]
+) -> NDArray[np.uint64]:
+    """Pack what is known of an event's rhythm into one code, which is not 0."""
+    return ((step << 2 * _BITS | gap_log << _BITS | latency_log) + 1).astype(np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +68,14 @@ class Now:
 
     Attributes:
         steps: int64 (rows, 3, STEPS), as in `SessionSummaries`: what the session has come to after the row.
+        recent: The row's own event and the few before it.
         timestamp_ms: int64, event time.
         device: uint64 code of the event's device, 0 where it is not known.
         ip: uint64 code of its address, 0 where it is not known.
     """
 
     steps: NDArray[np.int64]
+    recent: Recent
     timestamp_ms: NDArray[np.int64]
     device: NDArray[np.uint64]
     ip: NDArray[np.uint64]
@@ -63,6 +105,7 @@ def compared(now: Now, usual: NDArray[np.void]) -> Compared:
         "user_latency_shift": _mean(latency_shift, in_known, SCALE, nothing=0.0),
         "user_step_surprise": _surprise(events, usual) / (total * PARTS),
         "user_new_step_ratio": (total - in_known) / total,
+        **_recently(now.recent, usual),
         "user_new_device": _is_new(now.device, usual["devices"]),
         "user_new_address": _is_new(now.ip, usual["addresses"]),
         "user_hour_share": _hour_share(now.timestamp_ms, usual["hours"]),
@@ -91,6 +134,26 @@ def _surprise(events: NDArray[np.int64], usual: NDArray[np.void]) -> NDArray[np.
     bits = log_of(weight.sum(axis=1))[:, None] - log_of(weight)
     total: NDArray[np.int64] = (events * bits).sum(axis=1)
     return total
+
+
+def _recently(recent: Recent, usual: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
+    """Compare the last few events with what is normal for each of their steps."""
+    user = np.arange(recent.step.shape[1])
+    step = np.where(recent.is_there, recent.step, 0)
+    seen = usual["seen"][user, step].astype(np.int64)
+    known = recent.is_there & (seen > 0)
+    count = known.sum(axis=0)
+    found = {}
+    for name, logs in (("gap", recent.gap_log), ("latency", recent.latency_log)):
+        off = np.where(known, logs * (SCALE // PARTS) - usual[name][user, step], 0)
+        spread = usual[f"{name}_spread"][user, step] * seen + PRIOR_SPREAD * PRIOR_SESSIONS
+        scaled = np.abs(off) * SCALE * (seen + PRIOR_SESSIONS) // spread
+        found[f"user_recent_{name}_distance"] = _mean(scaled.sum(axis=0), count, SCALE)
+        found[f"user_recent_{name}_shift"] = _mean(off.sum(axis=0), count, SCALE, nothing=0.0)
+    weight = usual["steps"].astype(np.int64) + _HALF_AN_EVENT
+    bits = log_of(weight.sum(axis=1)) - log_of(weight[user, step])
+    total = np.where(recent.is_there, bits, 0).sum(axis=0)
+    return found | {"user_recent_step_surprise": total / (recent.is_there.sum(axis=0) * PARTS)}
 
 
 def _mean(

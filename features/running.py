@@ -231,6 +231,14 @@ class Running:
         self._keep(names, carried, after)
         return dict(zip(names, self.segments.one_earlier(after, carried), strict=True))
 
+    def recent(self, name: str, codes: NDArray[np.uint64], count: int) -> NDArray[np.uint64]:
+        """Return the codes of the `count` rows before each row, the nearest first: (count, rows), 0 for none."""
+        names = tuple(f"{name}_{place}" for place in range(1, count + 1))
+        carried = self._start_of(names, _CODE)
+        earlier = self.segments.earlier(codes, carried)
+        self._keep(names, carried, np.concatenate([codes[None], earlier[:-1]]))
+        return earlier
+
     def distinct(self, name: str, codes: NDArray[np.uint64], at_most: int) -> NDArray[np.int64]:
         """Count the different codes, up to `at_most`: then the set is full, and later ones are not remembered.
 

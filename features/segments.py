@@ -92,6 +92,24 @@ class Segments:
         known = codes[np.arange(len(codes))[:, None], known_at]
         return np.where(in_segment, known, carried[:, self.of_row])
 
+    def earlier(self, codes: NDArray[np.uint64], carried: NDArray[Any]) -> NDArray[np.uint64]:
+        """Return the codes of the rows before each row, the nearest first, going on in what was carried.
+
+        Args:
+            codes: One a row.
+            carried: (count, segments), the nearest first.
+        """
+        if self.apart:
+            return carried.copy()
+        row = np.arange(len(codes))
+        place = row - self.start[self.of_row]
+        before = np.empty((len(carried), len(codes)), dtype=np.uint64)
+        for back in range(1, len(carried) + 1):
+            in_batch = codes[np.maximum(row - back, 0)]
+            in_table = carried[np.maximum(back - 1 - place, 0), self.of_row]
+            before[back - 1] = np.where(place >= back, in_batch, in_table)
+        return before
+
     def one_earlier(self, after: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
         """Move columns down by one row: inside a segment the row before, at its start what the segment started from."""
         return before if self.apart else _one_earlier(after, self.start, before)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from features.catalogue import CATALOGUE, NO_GAP_SECONDS
 from features.codes import mixed
 from features.events import EventColumns
-from features.habits import Now, compared
+from features.habits import RECENT, Now, Recent, compared, event_code
 from features.integer_logs import PARTS, log_of
 from features.profile import STEPS, read
 from features.running import Running, Tallies
@@ -68,7 +68,10 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         latency_log_squared=latency_log * latency_log,
     )
     count = sums["events"]
-    steps = so_far.tallies("steps", _step(events, previous["page"], so_far.begins), (gap_log, latency_log), STEPS)
+    step = _step(events, previous["page"], so_far.begins)
+    steps = so_far.tallies("steps", step, (gap_log, latency_log), STEPS)
+    event = event_code(step, gap_log, latency_log)
+    recent = Recent.of(event, so_far.recent("recent", event, RECENT - 1))
 
     first_ms = so_far.firsts(first_ms=events.timestamp_ms)["first_ms"]
     duration = (so_far.latest_ms - first_ms) / 1000
@@ -107,8 +110,15 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         "session_equal_gap_ratio": sums["equal_gaps"] / gaps,
         "session_quick_gap_ratio": sums["quick_gaps"] / gaps,
         "session_latency_log_spread": _spread(sums["latency_log"], sums["latency_log_squared"], count) / PARTS,
+        "session_recent_gap_rise": _rise(recent.gap_log, recent.is_there, sums["gap_log"] / count),
+        "session_recent_latency_rise": _rise(recent.latency_log, recent.is_there, sums["latency_log"] / count),
         "input_users": events.input_users,
-        **_habits(events, steps),
+        "input_age_hours": np.where(
+            events.input_since_ms > 0,
+            np.maximum(events.timestamp_ms - events.input_since_ms, 0) / 3_600_000,
+            CATALOGUE["input_age_hours"].neutral,
+        ),
+        **_habits(events, steps, recent),
     }
 
 
@@ -124,12 +134,20 @@ def _spread(total: NDArray[np.int64], squares: NDArray[np.int64], count: NDArray
     return np.sqrt(np.maximum(squares / count - mean * mean, 0))
 
 
-def _habits(events: EventColumns, steps: Tallies) -> Features:
+def _rise(recent: NDArray[np.int64], is_there: NDArray[np.bool_], mean_log: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return by how many doublings the last few events lie above the session's mean."""
+    now = np.where(is_there, recent, 0).sum(axis=0) / is_there.sum(axis=0)
+    rise: NDArray[np.float64] = (now - mean_log) / PARTS
+    return rise
+
+
+def _habits(events: EventColumns, steps: Tallies, recent: Recent) -> Features:
     """Compare with what is normal for the users of whom something is known."""
     rows = np.flatnonzero(events.profile)
     features = {name: np.full(len(events.profile), CATALOGUE[name].neutral) for name in _OF_HABITS}
     if len(rows):
-        now = Now(steps.after_rows()[rows], events.timestamp_ms[rows], events.device[rows], events.ip[rows])
+        columns = (events.timestamp_ms[rows], events.device[rows], events.ip[rows])
+        now = Now(steps.after_rows()[rows], recent.take(rows), *columns)
         for name, value in compared(now, read(events.profile[rows].tolist())).items():
             features[name][rows] = value
     return features

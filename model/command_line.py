@@ -32,6 +32,22 @@ def whole(at_least: int, at_most: int = 2**31 - 1) -> Callable[[str], int]:
     return read
 
 
+def number(low: float, high: float) -> Callable[[str], float]:
+    """Return a reader of numbers within these bounds, for `add_argument(type=...)`."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            msg = f"must be a number from {low:g} to {high:g}, got {text!r}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+    return read
+
+
 def say(line: str) -> None:
     """Write a line to the terminal at once."""
     sys.stdout.write(f"{line}\n")

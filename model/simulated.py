@@ -1,29 +1,27 @@
-"""Examples from the simulated bank, for training and evaluation alike."""
-
-from itertools import islice
+"""Weeks of the simulated bank, for training and evaluation alike, as anybody's stored events and labels."""
 
 import polars as pl
 
-from model.examples import Examples, examples_of
-from model.simulator import SimulatorConfig, frame_of, simulate
+from model.labels import labels_of
+from model.simulator import SimulatorConfig, another_world, history
 
-RATE = 50.0
-"""Events a second: the pace of the demo, so that a model learns the rhythm in which it will serve."""
+START_MS = 1_749_513_600_000
+"""Event time of the beginning, 2025-06-10 00:00 UTC: a fixed one, because a model is named by its content."""
 
-START_MS = 1_749_531_600_000
-"""Event time of the first event, 2025-06-10 05:00 UTC: a fixed one, because a model is named by its content."""
-
-_SLICE = 50_000
-"""Events held as Python objects at a time: a kilobyte each."""
+UNSEEN_WORLDS = 100
+"""Worlds from this number on are for evaluation: training never takes one."""
 
 
-def simulated_examples(seed: int, events: int) -> Examples:
-    """Return the examples of one bank's stream.
+def world(
+    number: int, seed: int, days: int, config: SimulatorConfig | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return events and labels of one world.
 
     Args:
-        seed: Of the bank.
-        events: Rows wanted.
+        number: Of the world: its attack parameters, habits and drift; 0 is the default bank.
+        seed: Of everything random in it.
+        days: How many.
+        config: The bank that the world is a variation of.
     """
-    stream = simulate(SimulatorConfig(), seed, RATE, START_MS)
-    slices = [min(_SLICE, events - taken) for taken in range(0, events, _SLICE)]
-    return examples_of(pl.concat([frame_of(islice(stream, rows)) for rows in slices]))
+    events, labels = history(another_world(config or SimulatorConfig(), number), seed, days, START_MS)
+    return events, labels_of(labels, "of the simulated bank")

@@ -19,6 +19,7 @@ EXTRA_COLUMNS = {
     "account_locked": pl.Float64(),
     "recent_failures": pl.Float64(),
     "input_users": pl.Float64(),
+    "input_since_ms": pl.Float64(),
     "profile": pl.Binary(),
 }
 """What a row may carry besides the event itself: its offset in the partition, and the answers of the stores."""

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from tests.reference_habits import NOTHING_KNOWN, ReferenceRhythm, reference_habits
+from tests.reference_habits import NOTHING_KNOWN, ReferenceRhythm, reference_age_hours, reference_habits
 
 EVENT_TYPES = ("page_view", "click", "input", "login", "login_failed", "transfer", "logout", "other")
 MINUTE_MS = 60_000
@@ -58,7 +58,10 @@ FEATURES = (
     "session_equal_gap_ratio",
     "session_quick_gap_ratio",
     "session_latency_log_spread",
+    "session_recent_gap_rise",
+    "session_recent_latency_rise",
     "input_users",
+    "input_age_hours",
     *NOTHING_KNOWN,
 )
 
@@ -88,6 +91,7 @@ class ReferenceRow:
     account_locked: float = 0.0
     recent_failures: float = 0.0
     input_users: float = 0.0
+    input_since_ms: float = 0.0
     profile: bytes = b""
 
     @classmethod
@@ -291,9 +295,9 @@ class ReferenceSessions:
         _count_changes(instance, row.ip, row.device_fingerprint)
         instance.rhythm.add(gap, row.latency_ms, page, row.event_type)
         answers = [row.device_risk, row.account_locked, row.recent_failures]
-        steps, ip = instance.rhythm.steps, row.ip or ""
-        habits = reference_habits(row.profile, steps, row.timestamp, row.device_fingerprint, ip)
-        return [*_features(instance), *answers, *instance.rhythm.features(), row.input_users, *habits]
+        inputs = [row.input_users, reference_age_hours(row.input_since_ms, row.timestamp)]
+        habits = reference_habits(row.profile, instance.rhythm, row.timestamp, row.device_fingerprint, row.ip or "")
+        return [*_features(instance), *answers, *instance.rhythm.features(), *inputs, *habits]
 
     def _count_gap(self, instance: ReferenceInstance, timestamp: int) -> int:
         gap = min(max(0, timestamp - instance.latest), self._session_gap_ms)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Self
+from typing import NamedTuple, Self
 
 from xxhash import xxh64_intdigest
 
@@ -73,6 +73,14 @@ class ReferenceSteps:
             self.latency[step] += latency_log
 
 
+class ReferenceEvent(NamedTuple):
+    """What is remembered of one of the last events."""
+
+    step: int
+    gap_log: int
+    latency_log: int
+
+
 @dataclass(slots=True)
 class ReferenceRhythm:
     """The rhythm of one session: logarithms of its pauses and delays, and its steps."""
@@ -87,6 +95,8 @@ class ReferenceRhythm:
     quick_gaps: int = 0
     last_page: str = ""
     steps: ReferenceSteps = field(default_factory=ReferenceSteps)
+    recent: list[ReferenceEvent] = field(default_factory=list)
+    """The last five events, the newest first."""
 
     def add(self, gap_ms: int | None, latency_ms: int, page: str, event_type: int) -> None:
         """Take an event; the first one has no gap."""
@@ -103,6 +113,7 @@ class ReferenceRhythm:
             self.last_gap_log = gap_log
             step = reference_step(self.last_page, page, event_type)
         self.steps.add(step, gap_log, latency_log)
+        self.recent = [ReferenceEvent(step, gap_log, latency_log), *self.recent][:5]
         self.last_page = page
 
     def features(self) -> list[float]:
@@ -113,7 +124,13 @@ class ReferenceRhythm:
             self.equal_gaps / gaps,
             self.quick_gaps / gaps,
             _spread(self.latency_log_sum, self.latency_log_square_sum, float(self.events)) / 16,
+            _rise([event.gap_log for event in self.recent], self.gap_log_sum / self.events),
+            _rise([event.latency_log for event in self.recent], self.latency_log_sum / self.events),
         ]
+
+
+def _rise(recent: list[int], mean: float) -> float:
+    return (sum(recent) / len(recent) - mean) / 16
 
 
 def _spread(total: int, squares: int, count: float) -> float:
@@ -184,8 +201,9 @@ class ReferenceProfile:
             spread[step] += (abs(off) - spread[step]) // min(seen, 16)
         normal[step] += off // min(seen + 1, 16)
 
-    def compare(self, steps: ReferenceSteps, timestamp_ms: int, device: str, ip: str) -> dict[str, float]:
+    def compare(self, rhythm: ReferenceRhythm, timestamp_ms: int, device: str, ip: str) -> dict[str, float]:
         """Give the features of an event that know the user."""
+        steps = rhythm.steps
         total = sum(steps.count.values())
         known = [step for step in range(STEPS) if self.seen[step]]
         in_known = sum(steps.count[step] for step in known)
@@ -204,11 +222,28 @@ class ReferenceProfile:
             "user_latency_shift": latency[1] / (in_known * 256) if in_known else 0.0,
             "user_step_surprise": surprise / (total * 16),
             "user_new_step_ratio": (total - in_known) / total,
+            **self._compare_recent(rhythm.recent, of_all),
             "user_new_device": _is_new(device, self.devices),
             "user_new_address": _is_new(ip, self.addresses),
             "user_hour_share": near / max(sum(self.hours), 1),
             "user_idle_days": max(timestamp_ms - self.latest_ms, 0) / 86_400_000,
         }
+
+    def _compare_recent(self, recent: list[ReferenceEvent], of_all: int) -> dict[str, float]:
+        """Give the same for the last five events, each for itself."""
+        known = [event for event in recent if self.seen[event.step]]
+        found = {}
+        for name in ("gap", "latency"):
+            scaled = shift = 0
+            for event in known:
+                off = getattr(event, f"{name}_log") * 16 - getattr(self, name)[event.step]
+                seen = self.seen[event.step]
+                scaled += abs(off) * 256 * (seen + 4) // (getattr(self, f"{name}_spread")[event.step] * seen + 128 * 4)
+                shift += off
+            found[f"user_recent_{name}_distance"] = scaled / (len(known) * 256) if known else NOT_KNOWN
+            found[f"user_recent_{name}_shift"] = shift / (len(known) * 256) if known else 0.0
+        surprise = sum(of_all - reference_log(self.steps[event.step] + 8) for event in recent)
+        return found | {"user_recent_step_surprise": surprise / (len(recent) * 16)}
 
     def _deviation(
         self, known: list[int], count: Mapping[int, int], name: str, total: Mapping[int, int]
@@ -231,6 +266,11 @@ NOTHING_KNOWN = {
     "user_latency_shift": 0.0,
     "user_step_surprise": NOT_KNOWN,
     "user_new_step_ratio": NOT_KNOWN,
+    "user_recent_gap_distance": NOT_KNOWN,
+    "user_recent_gap_shift": 0.0,
+    "user_recent_latency_distance": NOT_KNOWN,
+    "user_recent_latency_shift": 0.0,
+    "user_recent_step_surprise": NOT_KNOWN,
     "user_new_device": NOT_KNOWN,
     "user_new_address": NOT_KNOWN,
     "user_hour_share": NOT_KNOWN,
@@ -239,11 +279,16 @@ NOTHING_KNOWN = {
 """The features of an event of whose user nothing is known, in their order."""
 
 
-def reference_habits(profile: bytes, steps: ReferenceSteps, timestamp_ms: int, device: str, ip: str) -> list[float]:
+def reference_age_hours(since_ms: float, timestamp_ms: int) -> float:
+    """Give for how long an input has been known to anybody."""
+    return max(timestamp_ms - since_ms, 0.0) / 3_600_000 if since_ms > 0 else NOT_KNOWN
+
+
+def reference_habits(profile: bytes, rhythm: ReferenceRhythm, timestamp_ms: int, device: str, ip: str) -> list[float]:
     """Give the features of an event that compare with its user's profile, which is empty where nothing is known."""
     if not profile:
         return list(NOTHING_KNOWN.values())
-    return list(ReferenceProfile.from_bytes(profile).compare(steps, timestamp_ms, device, ip).values())
+    return list(ReferenceProfile.from_bytes(profile).compare(rhythm, timestamp_ms, device, ip).values())
 
 
 def _newest_first(known: list[int], place: int) -> list[int]:

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from tests.reference import FEATURES, ReferenceRow, ReferenceSessions
+from tests.reference_habits import NOT_KNOWN, NOTHING_KNOWN
 
 HALF_HOUR = 1_800_000
 START = 1_000 * 3_600_000
@@ -23,6 +24,8 @@ def test_the_first_row_of_a_session_has_no_gap() -> None:
 
     assert features == {
         **dict.fromkeys(FEATURES, 0.0),
+        **NOTHING_KNOWN,
+        "input_age_hours": NOT_KNOWN,
         "session_events": 1.0,
         "session_logins": 1.0,
         "session_gap_min_seconds": 100_000.0,
@@ -45,7 +48,7 @@ def test_four_rows_worked_by_hand() -> None:
     # Gaps 2, 4, 3 s: mean 3 s, mean of squares 29/3 s^2. Nine seconds, so 4 events in 1 + 9.
     features = named(vector)
     variance = (4_000_000 + 16_000_000 + 9_000_000) / 3 - 3_000.0 * 3_000.0
-    assert features == {
+    assert {name: features[name] for name in FEATURES[:24]} == {
         "session_events": 4.0,
         "session_page_views": 1.0,
         "session_clicks": 0.0,
@@ -72,6 +75,12 @@ def test_four_rows_worked_by_hand() -> None:
         "user_recent_failures": 2.0,
     }
     assert features["session_gap_std_seconds"] == pytest.approx(math.sqrt(2 / 3))
+    # In sixteenths of a doubling 2001, 4001 and 3001 ms are 175, 191 and 184; 101, 51, 61 and 71 ms 106, 90, 94 and 98.
+    assert features["session_gap_log_spread"] == math.sqrt((175**2 + 191**2 + 184**2) / 3 - (550 / 3) ** 2) / 16
+    assert features["session_equal_gap_ratio"] == features["session_quick_gap_ratio"] == 0.0
+    assert features["session_recent_gap_rise"] == 0.0
+    squares = 106**2 + 90**2 + 94**2 + 98**2
+    assert features["session_latency_log_spread"] == math.sqrt(squares / 4 - (388 / 4) ** 2) / 16
 
 
 def _as_record(event: ReferenceRow, **rest: object) -> dict[str, object]:

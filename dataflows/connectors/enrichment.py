@@ -21,6 +21,7 @@ from dataflows.items import AdmittedBatch, EnrichedBatch
 from dataflows.service import Service
 from features.events import ANSWERS, EventColumns
 from features.profile import read as read_profiles
+from features.segments import LATEST_TIME_MS
 from observability import metrics
 
 logger = logging.getLogger("fraud.enrich")
@@ -97,6 +98,14 @@ def _count(text: bytes) -> float:
     return float(count)
 
 
+def _time_ms(text: bytes) -> float:
+    time_ms = int(text)
+    if not 0 < time_ms < LATEST_TIME_MS:
+        msg = "expected milliseconds since 1970"
+        raise ValueError(msg)
+    return float(time_ms)
+
+
 def _profile(stored: bytes) -> bytes:
     read_profiles([stored])
     return stored
@@ -107,6 +116,7 @@ QUESTIONS = (
     Question("account_status", "user_id", "account:{}:status", bytes.decode, ""),
     Question("recent_failures", "user_id", "user:{}:login_failures", _count, 0.0),
     Question("input_users", "input_hash", "input:{}:users", _count, 0.0),
+    Question("input_since_ms", "input_hash", "input:{}:since", _time_ms, 0.0),
     Question("profile", "user_id", "profile:{}", _profile, b"", _MAX_PROFILES),
 )
 _NAMED = tuple(dict.fromkeys(question.of for question in QUESTIONS))

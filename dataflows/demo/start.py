@@ -112,7 +112,7 @@ class Start:
             return
         self.say(f"no model in {directory} yet: training one on simulated sessions, in less than a minute ...")
         begun = time.monotonic()
-        command = [sys.executable, "-m", "model.train", "--out", str(directory)]
+        command = [sys.executable, "-m", "model.train", "--worlds", "1", "--max-iter", "100", "--out", str(directory)]
         training = self.children.start("training", command, self.env, grace_seconds=1)
         while training.is_running:
             self.stop.raise_if_asked()

@@ -16,15 +16,23 @@ from typing import Any
 
 import polars as pl
 
-from model.simulator.attacks import ATTACKS
+from model.simulator.attacks import Campaign
+from model.simulator.bank import People, attacks_a_campaign
 from model.simulator.config import SimulatorConfig
-from model.simulator.customers import customer
-from model.simulator.sessions import Step, honest
+from model.simulator.customers import DAY_MS
+from model.simulator.history import known_after_ms
+from model.simulator.sessions import Step
 from schemas.events import EVENT_FRAME, EVENT_TYPES
 
 _CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
 
-_PAST_MS = 120_000
+_BEGINS_MS = 20 * DAY_MS + 10 * 3_600_000
+"""When in the bank's life the stream begins: the tenth hour of a day; dormant customers have slept for weeks."""
+
+_BUSY = 0.8
+"""Sessions a day of a customer who is sure to be taken when it is their turn by lot."""
+
+_PAST_MS = 300_000
 """How far back sessions begin that are open at the start: a mean session and a half. A longer past costs more time."""
 
 _RECENT_MS = 20_000
@@ -40,12 +48,14 @@ class SimulatedEvent:
         due_ms: When it is to be sent, after the start.
         label: 1 from its session's onset of an attack on.
         kind: The attack kind of its session, empty for honest ones.
+        known_after_ms: How long after its onset the bank knows of the attack, 0 for honest ones.
     """
 
     record: dict[str, Any]
     due_ms: float
     label: int
     kind: str
+    known_after_ms: int
 
     @property
     def session_id(self) -> str:
@@ -65,6 +75,7 @@ class _Open:
     kind: str = field(compare=False)
     steps: Iterator[Step] = field(compare=False)
     next: Step = field(compare=False)
+    known_after_ms: int = field(compare=False)
     latest_ms: int = field(compare=False, default=0)
 
     def go_on(self, from_ms: float) -> bool:
@@ -91,8 +102,9 @@ class Bank:
     def __init__(self, config: SimulatorConfig, seed: int, rate: float) -> None:
         self.config = config
         self.dice = random.Random(f"{seed}/stream")  # noqa: S311 - a simulation, not a secret
-        self._seed = seed
+        self.people = People(config, seed)
         self._rate = rate
+        self._campaigns: dict[str, tuple[int, int]] = {}
         self._opened = 0
         self._waiting = list(self._under_way())
         heapq.heapify(self._waiting)
@@ -119,14 +131,32 @@ class Bank:
         """Begin a session whose first event is due now."""
         number = self._opened
         self._opened += 1
-        who = customer(self.config, self._seed, self.dice.randrange(self.config.customers))
-        dice = random.Random(f"{self._seed}/session/{number}")  # noqa: S311 - a simulation, not a secret
-        mix = self.config.attack_mix
-        kind = ""
+        dice = self.dice
+        at_ms, kind, campaign = _BEGINS_MS + due_ms, "", None
         if dice.random() < self.config.attack_share:
-            (kind,) = dice.choices(list(mix), weights=list(mix.values()))
-        steps = ATTACKS[kind](self.config, who, dice) if kind else honest(self.config, who, dice)
-        return _Open(due_ms, number, self.uuid(), who.user_id, kind, steps, next(steps))
+            (kind,) = dice.choices(list(self.config.attack_mix), weights=list(self.config.attack_mix.values()))
+            campaign, who = self._campaign(kind), self.people.victim(kind, dice, at_ms / DAY_MS)
+        else:
+            who = self._customer(at_ms / DAY_MS)
+        begun = self.people.session(who, number, at_ms, kind, campaign)
+        known_ms = known_after_ms(self.people, number) if kind else 0
+        return _Open(due_ms, number, self.uuid(), begun.user_id, kind, begun.steps, next(begun.steps), known_ms)
+
+    def _customer(self, day: float) -> int:
+        """Draw a customer, the busy ones more often."""
+        while True:
+            number = self.dice.randrange(self.config.customers)
+            who = self.people.customer(number)
+            if not who.is_away(day) and self.dice.random() * _BUSY < who.sessions_a_day:
+                return number
+
+    def _campaign(self, kind: str) -> Campaign:
+        """Return the campaign that an attack of a kind is part of: each has some attacks in a row."""
+        number, left = self._campaigns.get(kind, (0, 0))
+        if not left:
+            number, left = number + 1, attacks_a_campaign(kind)
+        self._campaigns[kind] = (number, left - 1)
+        return self.people.campaign(kind, f"live/{number}")
 
     def _under_way(self) -> Iterator[_Open]:
         """Yield the sessions that are open at the start, each where it happens to be by then.
@@ -177,7 +207,7 @@ def _event(bank: Bank, session: _Open, due_ms: float, start_ms: int) -> Simulate
         "device_fingerprint": step.device,
         "ip": step.ip,
     }
-    return SimulatedEvent(record, due_ms, step.label, session.kind)
+    return SimulatedEvent(record, due_ms, step.label, session.kind, session.known_after_ms)
 
 
 def frame_of(events: Iterable[SimulatedEvent]) -> pl.DataFrame:

@@ -23,6 +23,7 @@ def answers(record: Record) -> dict[str, float | bytes]:
         "account_locked": float(status == "locked"),
         "recent_failures": float(_failures(user) or 0),
         "input_users": float(_input_users(record["input_hash"]) or 0),
+        "input_since_ms": float(_input_since_ms(record["input_hash"]) or 0),
         "profile": _profile(user) or b"",
     }
 
@@ -48,6 +49,7 @@ def _keys_of(record: Record) -> Iterator[tuple[str, str | bytes]]:
         f"account:{user}:status": _status(user),
         f"user:{user}:login_failures": _failures(user),
         f"input:{record['input_hash']}:users": _input_users(record["input_hash"]),
+        f"input:{record['input_hash']}:since": _input_since_ms(record["input_hash"]),
         f"profile:{user}": _profile(user),
     }
     yield from ((key, value) for key, value in named.items() if value is not None)
@@ -75,6 +77,11 @@ def _failures(user: str) -> str | None:
 def _input_users(text: str | None) -> str | None:
     hashed = _bytes_of(text or "")
     return str(hashed[1] % 40) if text and hashed[0] < _KNOWN_BELOW else None
+
+
+def _input_since_ms(text: str | None) -> str | None:
+    hashed = _bytes_of(f"{text}/since")
+    return str(1_749_000_000_000 + hashed[1] * 3_600_000) if text and hashed[0] < _KNOWN_BELOW else None
 
 
 def _profile(user: str) -> bytes | None:

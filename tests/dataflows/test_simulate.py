@@ -69,7 +69,9 @@ def test_it_sends_exactly_rate_times_seconds_events_keyed_by_session(
     sent = {event["event_id"]: event for event in good}
     for row in rows:
         onset = sent[row["onset_event_id"]]
-        assert (row["session_id"], row["onset_ms"]) == (onset["session_id"], str(onset["timestamp"]))
+        assert (row["session_id"], row["onset_at"]) == (onset["session_id"], str(onset["timestamp"]))
+        assert row["label"] == "1"
+        assert int(row["known_at"]) > int(row["onset_at"])
 
 
 def test_a_signal_ends_it_with_everything_delivered(
@@ -94,7 +96,7 @@ def test_bad_arguments_give_one_line_and_exit_2() -> None:
     done = simulate("127.0.0.1:1", "--rate", "fast")
 
     assert done.returncode == 2
-    assert done.stderr.splitlines() == ["simulate: argument --rate: expected a number from 0.001 to 1e+06, got 'fast'"]
+    assert done.stderr.splitlines() == ["simulate: argument --rate: must be a number from 0.001 to 1e+06, got 'fast'"]
 
 
 def test_a_label_file_that_cannot_be_written_gives_one_line_and_exit_2(tmp_path: Path) -> None:

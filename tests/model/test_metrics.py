@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from features.session import FEATURES
-from model.examples import HONEST, Examples, ExamplesError, split_by_start, together
-from model.metrics import metrics_of
+from model.examples import HONEST, Examples, together
+from model.metrics import Sessions, before_transfer, calibration_of, delays_of, intervals_of, metrics_of
 from model.scorer import Scores
 
 
@@ -16,6 +17,9 @@ def some_examples(rows: list[tuple[int, int, str, bool]]) -> Examples:
         session=np.array(session, dtype=np.int64),
         kind=np.array(kind),
         is_transfer=np.array(is_transfer),
+        weight=np.ones(len(rows)),
+        timestamp_ms=np.arange(len(rows), dtype=np.int64) * 1_000,
+        start_ms=np.zeros(len(rows), dtype=np.int64),
     )
 
 
@@ -55,7 +59,12 @@ def test_perfect_scores_give_perfect_figures() -> None:
 
     assert metrics["average_precision"] == metrics["auc"] == metrics["event_auc"] == metrics["recall"] == 1.0
     assert metrics["levels"] == {
-        level: {"recall": 1.0, "false_alarms": 0.0, "recall_by_kind": {"stuffing": 1.0, "takeover": 1.0}}
+        level: {
+            "recall": 1.0,
+            "false_alarms": 0.0,
+            "alerts_a_day": 72.0,
+            "recall_by_kind": {"stuffing": 1.0, "takeover": 1.0},
+        }
         for level in ("review", "block")
     }
 
@@ -71,27 +80,43 @@ def test_perfect_scores_give_perfect_figures() -> None:
 def test_flag_counts_as_before_the_transfer_at_an_event_between_onset_and_transfer(
     score: list[float], share: float
 ) -> None:
-    assert metrics_of(some_examples(ATTACKED), some_scores(score))["flagged_before_transfer"] == share
+    assert before_transfer(some_examples(ATTACKED), np.array(score) > 0.8) == share
 
 
-def test_parts_are_cut_by_the_start_of_sessions_and_share_none() -> None:
-    rows = [(number // 2, number % 2, HONEST if number % 2 == 0 else "x", False) for number in range(40)]
-    examples = some_examples(rows)
+def test_delays_count_events_and_seconds_from_the_onset() -> None:
+    flagged = np.array([True, True, True, False, True, False, False, True])
 
-    parts = split_by_start(examples)
+    delays = delays_of(some_examples(ATTACKED), flagged)
 
-    assert [sorted(set(part.session.tolist())) for part in parts] == [
-        list(range(12)),
-        list(range(12, 16)),
-        list(range(16, 20)),
-    ]
+    assert delays == {"events": {"p50": 0.5, "p90": 0.9}, "seconds": {"p50": 0.5, "p90": 0.9}}
 
 
-def test_part_without_fraud_is_refused() -> None:
-    rows = [(number, int(number < 5), "x" if number < 5 else HONEST, False) for number in range(20)]
+def test_no_flag_has_no_delay() -> None:
+    assert delays_of(some_examples(ATTACKED), np.zeros(8, dtype=np.bool_)) == {"events": None, "seconds": None}
 
-    with pytest.raises(ExamplesError, match="calibration needs honest sessions and fraud"):
-        split_by_start(some_examples(rows))
+
+def test_intervals_hold_the_figure_and_are_wider_for_fewer_sessions() -> None:
+    dice = np.random.default_rng(3)
+    widths = []
+    for count in (400, 4_000):
+        is_fraud = dice.random(count) < 0.2
+        raw = dice.normal(size=count) + 2 * is_fraud
+        sessions = Sessions(raw, raw, is_fraud, np.where(is_fraud, "x", HONEST))
+        intervals = intervals_of(sessions)
+        low, high = intervals["auc"]
+        assert low < roc_auc_score(is_fraud, raw) < high
+        assert intervals == intervals_of(sessions)
+        widths.append(high - low)
+
+    assert widths[0] > 2 * widths[1]
+
+
+def test_calibration_compares_the_score_with_the_share_of_fraud() -> None:
+    examples = some_examples([(at, int(at % 4 == 0), "x" if at % 4 == 0 else HONEST, False) for at in range(400)])
+
+    [(score, share, events)] = calibration_of(examples, some_scores([0.25] * 400), bins=1)
+
+    assert (score, share, events) == (0.25, 0.25, 400)
 
 
 def test_streams_put_together_keep_their_sessions_apart() -> None:

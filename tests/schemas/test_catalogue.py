@@ -77,9 +77,9 @@ def test_a_value_without_a_header_cannot_be_unframed(value: bytes) -> None:
 def test_ids_without_a_registry_are_stored_state() -> None:
     assert {schema.name: schema.id for schema in (EVENT, catalogue.FLAG_1, FLAG, DEAD_LETTER)} == {
         "banking_ui_event": 1,
-        "fraud_flag": 2,
-        "dead_letter": 3,
         "fraud_flag_1": 2,
+        "dead_letter": 3,
+        "fraud_flag": 6,
     }
 
 
@@ -115,4 +115,5 @@ def test_only_the_event_can_be_read_as_an_event() -> None:
         1: (True, False),
         2: (False, True),
         3: (False, True),
+        6: (False, True),
     }

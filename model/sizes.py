@@ -1,0 +1,92 @@
+"""How large a model should be: the smallest whose accuracy nobody can tell from that of the best."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
+
+from model.examples import Examples
+from model.metrics import Sessions, sessions_of
+from model.scorer import Scores
+
+TREES, LEAVES = (40, 80, 120, 160, 200, 240), (15, 31)
+_VALIDATED = 0.25
+"""The last part of the training time judges what was fitted on the rest."""
+_RESAMPLES = 50
+
+
+class Size(NamedTuple):
+    """Of a model."""
+
+    trees: int
+    leaves: int
+
+    @property
+    def cost(self) -> float:
+        """Comparisons a score: of balanced trees, and the same in every run, which microseconds are not."""
+        return self.trees * math.log2(self.leaves)
+
+
+class SizeFigures(NamedTuple):
+    """What a size was worth."""
+
+    trees: int
+    leaves: int
+    cost: float
+    average_precision: float
+
+
+def choose_size(train: Examples, classifier: Callable[[Size], Any]) -> tuple[Size, list[SizeFigures]]:
+    """Fit some sizes on the earlier sessions and judge them by the later ones.
+
+    Args:
+        train: The training rows.
+        classifier: Makes a classifier of a size, not fitted.
+
+    Returns:
+        The cheapest size that the later sessions cannot tell from the best one (see `cheapest`); the figures of all.
+    """
+    border = np.quantile(train.start_ms, 1 - _VALIDATED)
+    earlier, later = train.take(train.start_ms < border), train.take(train.start_ms >= border)
+    found: dict[Size, Sessions] = {}
+    for leaves in LEAVES:
+        model = classifier(Size(TREES[-1], leaves))
+        model.fit(earlier.matrix, earlier.label, sample_weight=earlier.weight)
+        for trees, raw in enumerate(model.staged_decision_function(later.matrix), start=1):
+            if trees in TREES:
+                scores = raw.ravel()
+                found[Size(trees, leaves)] = sessions_of(later, Scores(scores, scores))
+    precisions = {size: _resampled(sessions) for size, sessions in found.items()}
+    figures = [SizeFigures(*size, round(size.cost, 1), _precision(one)) for size, one in found.items()]
+    return cheapest(precisions), figures
+
+
+def cheapest(precisions: Mapping[Size, NDArray[np.float64]]) -> Size:
+    """Return the cheapest size whose loss against the best one is at most its own standard error.
+
+    The loss is taken sample by sample: sizes are judged by the same sessions, so their difference is known much better
+    than either of them.
+
+    Args:
+        precisions: By size, the average precision in each of some bootstrap samples, the same ones for all.
+    """
+    best = max(precisions.values(), key=lambda one: float(one.mean()))
+    good = [size for size, one in precisions.items() if (best - one).mean() <= (best - one).std()]
+    return min(good, key=lambda size: (size.cost, size.leaves))
+
+
+def _precision(sessions: Sessions) -> float:
+    return round(float(average_precision_score(sessions.is_fraud, sessions.raw)), 4)
+
+
+def _resampled(sessions: Sessions) -> NDArray[np.float64]:
+    """Return the average precision in samples of the sessions, drawn with replacement by a fixed seed."""
+    dice, values = np.random.default_rng(0), []
+    for _ in range(_RESAMPLES):
+        taken = dice.integers(0, len(sessions.raw), len(sessions.raw))
+        if sessions.is_fraud[taken].any():
+            values.append(average_precision_score(sessions.is_fraud[taken], sessions.raw[taken]))
+    return np.array(values)
