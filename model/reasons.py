@@ -148,13 +148,15 @@ class Reasons:
         Returns:
             Reasons with positive contributions, largest first.
         """
+        return [reason for reason in self.of_all(vector, usual)[:top] if reason.contribution > 0]
+
+    def of_all(self, vector: NDArray[np.float64], usual: Mapping[str, float | None]) -> list[Reason]:
+        """Return what every feature added, largest first; with `baseline` that is the raw score."""
         contributions = self.contributions(vector)
-        largest = sorted(range(len(contributions)), key=lambda at: (-contributions[at], at))[:top]
         names = self._features
         return [
             Reason(CODES[names[at]], names[at], float(vector[at]), contributions[at], usual.get(names[at]))
-            for at in largest
-            if contributions[at] > 0
+            for at in sorted(range(len(contributions)), key=lambda at: (-contributions[at], at))
         ]
 
 

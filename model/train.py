@@ -98,7 +98,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--events", help=f"file or directory of stored events, or {TOPIC}NAME; needs --labels")
     add("--labels", type=Path, help="csv or Parquet: session_id, label, known_at, optional onset_at, kind")
     add("--seed", type=whole(0), default=default.seed, help="of the simulation and the model")
-    add("--worlds", type=whole(1, 50), default=3, help="simulated banks, without --events")
+    add("--worlds", type=whole(1, 50), default=5, help="simulated banks, without --events")
     add("--days", type=whole(1, 365), default=45, help="of each simulated bank")
     add("--customers", type=whole(2, 1_000_000), default=3_000, help="of each simulated bank")
     add("--max-iter", type=whole(0, 5_000), default=default.max_iter, help="trees; 0 chooses the size by evidence")
