@@ -29,7 +29,7 @@ TRUSTED_TYPES = ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredict
 
 _MODEL = "model.skops"
 _MANIFEST = "manifest.json"
-_CURRENT = "current"
+_CURRENT, _HISTORY = "current", "history"
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
@@ -189,11 +189,44 @@ class ArtifactShelf:
             ArtifactError: If it cannot be loaded: what cannot serve does not become current.
         """
         self.load(model_id)
-        descriptor, temporary = tempfile.mkstemp(prefix=".current-", dir=self.directory)
+        if self.history()[-1:] != [model_id]:
+            self._replace(_HISTORY, "".join(f"{each}\n" for each in [*self.history(), model_id]))
+        self._replace(_CURRENT, f"{model_id}\n")
+
+    def history(self) -> list[str]:
+        """Return the models that were current, in their order; the last one is."""
+        path = self.directory / _HISTORY
+        return path.read_text("utf-8").split() if path.exists() else []
+
+    def models(self) -> list[str]:
+        """Return the ids of all models that are there. None is ever deleted by us."""
+        folders = self.directory.iterdir() if self.directory.exists() else []
+        return sorted(folder.name for folder in folders if _ID.fullmatch(folder.name))
+
+    def roll_back(self) -> str:
+        """Make the model current that was so before the present one; return its id.
+
+        Done twice it goes back two models, not forth again: what was rolled back leaves the history.
+
+        Raises:
+            ArtifactError: If there was none, or it cannot be loaded.
+        """
+        before = self.history()[:-1]
+        if not before:
+            msg = f"artifacts {self.directory}: no model was current before the present one"
+            raise ArtifactError(msg)
+        self.load(before[-1])
+        self._replace(_CURRENT, f"{before[-1]}\n")
+        self._replace(_HISTORY, "".join(f"{each}\n" for each in before))
+        return before[-1]
+
+    def _replace(self, name: str, text: str) -> None:
+        """Write a file; a reader sees the old one or the new one."""
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=self.directory)
         os.close(descriptor)
-        _write(Path(temporary), f"{model_id}\n".encode())
+        _write(Path(temporary), text.encode())
         Path(temporary).chmod(0o644)  # for a service that runs as another user
-        Path(temporary).replace(self.directory / _CURRENT)
+        Path(temporary).replace(self.directory / name)
 
     def _holds(self, model_id: str) -> bool:
         try:

@@ -101,7 +101,7 @@ def test_current_is_the_model_that_was_set_last(tmp_path: Path) -> None:
     shelf.set_current(two)
 
     assert shelf.current() == two
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([one, two, "current"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([one, two, "current", "history"])
 
 
 def test_model_that_cannot_be_loaded_does_not_become_current(tmp_path: Path) -> None:
