@@ -13,6 +13,7 @@ from dataflows.connectors.registry import Writers
 from dataflows.ending import Ending
 from dataflows.items import Configuration
 from dataflows.models import Models
+from dataflows.policies import Policies
 from dataflows.settings import Settings
 from dataflows.warm_up import warm_up
 from features.session import FEATURE_SET_ID
@@ -41,6 +42,9 @@ class Service:
         self.writers = Writers(settings.schema_registry_url, self.readiness)
         self.redis_writer = RedisWriter(settings.redis_url, settings.flush_interval_ms, self.readiness)
         self.models = Models(ArtifactShelf(settings.model_dir), settings.evaluator)
+        self._policies = Policies(
+            settings.model_dir, (Level("review", settings.review_above), Level("block", settings.block_above))
+        )
         self.has_snapshots = False
         """Whether the engine has asked for a snapshot: it runs with a recovery store."""
         self._health = HealthServer(metrics.REGISTRY, self.readiness, settings.metrics_host, settings.metrics_port)
@@ -71,10 +75,11 @@ class Service:
 
     def deployed(self) -> Configuration:
         """Return the configuration that a new snapshot adopts."""
+        model_id = self.models.deployed()
         return Configuration(
-            model_id=self.models.deployed(),
+            model_id=model_id,
             feature_set_id=FEATURE_SET_ID,
-            levels=(Level("review", self.settings.review_above), Level("block", self.settings.block_above)),
+            levels=self._policies.levels(self.models.open(model_id).artifact),
             enrichment=self.settings.enrichment,
         )
 

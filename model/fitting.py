@@ -13,7 +13,7 @@ from features.session import FEATURES
 from model.artifacts import Artifact, ArtifactShelf
 from model.calibration import fit_calibration
 from model.examples import HONEST, Examples, Parts, together
-from model.metrics import metrics_of
+from model.metrics import metrics_of, sessions_of, tail_of
 from model.scorer import Scores
 from model.sizes import Size, SizeFigures, choose_size
 
@@ -57,7 +57,7 @@ def fit_and_save(parts: Parts, plan: Plan, shelf: ArtifactShelf) -> Artifact:
     """
     tried: list[SizeFigures] = []
     if not plan.max_iter:
-        few = prepared(parts.train, plan.seed, MOST_ROWS // 4)
+        few = prepared(parts.train, plan.seed, MOST_ROWS // 2)
         size, tried = choose_size(few, partial(_of_size, plan))
         plan = replace(plan, max_iter=size.trees, max_leaf_nodes=size.leaves)
     train = prepared(parts.train, plan.seed, MOST_ROWS)
@@ -70,7 +70,8 @@ def fit_and_save(parts: Parts, plan: Plan, shelf: ArtifactShelf) -> Artifact:
         "sizes_tried": [one._asdict() for one in tried],
     }
     raw = model.decision_function(parts.test.matrix)
-    metrics = metrics_of(parts.test, Scores(raw, calibration.scores_of(raw)))
+    scores = Scores(raw, calibration.scores_of(raw))
+    metrics = metrics_of(parts.test, scores) | {"tail": tail_of(sessions_of(parts.test, scores))}
     model_id = shelf.save(model, calibration, training, metrics)
     shelf.set_current(model_id)
     return shelf.load(model_id)

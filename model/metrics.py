@@ -20,6 +20,7 @@ RESAMPLES = 200
 """Of the bootstrap; intervals are from its 2.5 % to its 97.5 % quantile."""
 
 _DAY_MS = 86_400_000
+_TAIL_POINTS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,16 @@ def intervals_of(sessions: Sessions, seed: int = 0) -> dict[str, tuple[float, fl
         threshold = np.sort(raw[~is_fraud])[::-1][int((~is_fraud).sum() * FALSE_ALARMS)]
         found["recall"].append(float((raw[is_fraud] > threshold).mean()))
     return {name: _interval(values) for name, values in found.items()}
+
+
+def tail_of(sessions: Sessions) -> dict[str, list[float]]:
+    """Return which score which share of all sessions exceeds, for budgets of alerts: `share` rises, `score` falls."""
+    descending = np.sort(sessions.score)[::-1]
+    shares = np.geomspace(1 / len(descending), 0.5, _TAIL_POINTS)
+    return {
+        "share": shares.tolist(),
+        "score": descending[(shares * len(descending)).astype(np.int64)].tolist(),
+    }
 
 
 def calibration_of(examples: Examples, scores: Scores, bins: int = 12) -> list[tuple[float, float, int]]:

@@ -98,6 +98,7 @@ SNAPSHOT_TIMESTAMP = _gauge("fraud_snapshot_timestamp_seconds", "When the last s
 REGISTRY_REQUESTS = _counter("fraud_registry_requests", "Questions to the schema registry", "outcome")
 MODEL = Info("fraud_model", "What decides at the moment", registry=REGISTRY)
 MODEL_LOAD_FAILURES = _counter("fraud_model_load_failures", "Deployed models that were refused: the old one stays")
+POLICY_FAILURES = _counter("fraud_policy_failures", "Changed policies that were refused: the old levels stay")
 OFFSET_GAP = _counter("fraud_offset_gap_records", "Records that Kafka dropped before they were read")
 
 for _metric, *_words in (
