@@ -4,6 +4,7 @@ import logging
 import time
 from dataclasses import dataclass
 
+from dataflows.drift_watch import DriftWatch
 from model.artifacts import Artifact, ArtifactError, ArtifactShelf
 from model.evaluators import Evaluator
 from model.reasons import Reasons
@@ -22,6 +23,8 @@ class OpenModel:
     artifact: Artifact
     scorer: Scorer
     reasons: Reasons
+    watch: DriftWatch | None
+    """Of its drift; None for models that do not say what they were trained on."""
 
 
 class Models:
@@ -52,7 +55,9 @@ class Models:
                 logger.warning(
                     "model %s: %s gives other bits than scikit-learn, which is used", model_id, self._evaluator
                 )
-            self._open[model_id] = OpenModel(artifact, scorer, Reasons(artifact))
+            reference = artifact.manifest.metrics.get("drift")
+            watch = DriftWatch(reference) if reference else None
+            self._open[model_id] = OpenModel(artifact, scorer, Reasons(artifact), watch)
         return self._open[model_id]
 
     def deployed(self) -> str:

@@ -199,8 +199,11 @@ class Score:
         for model_id in dict.fromkeys(model_ids):
             places = [at for at, wanted in enumerate(model_ids) if wanted == model_id]
             matrix = np.concatenate([items[at][1].rows.matrix for at in places])
-            scores = self.models.open(model_id).scorer.score(matrix)
+            model = self.models.open(model_id)
+            scores = model.scorer.score(matrix)
             metrics.SCORE.observe(scores.score)
+            if model.watch is not None:
+                model.watch.add(matrix, scores.score)
             cuts = np.cumsum([len(items[at][1].rows.matrix) for at in places])[:-1]
             parts = zip(places, np.split(scores.raw, cuts), np.split(scores.score, cuts), strict=True)
             scored |= {at: (items[at][0], ScoredBatch(items[at][1], raw, score)) for at, raw, score in parts}

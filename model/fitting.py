@@ -12,6 +12,7 @@ from features.catalogue import CATALOGUE, FROM_STORES
 from features.session import FEATURES
 from model.artifacts import Artifact, ArtifactShelf
 from model.calibration import fit_calibration
+from model.drift import frozen
 from model.examples import HONEST, Examples, Parts, together
 from model.metrics import metrics_of, sessions_of, tail_of
 from model.scorer import Scores
@@ -71,7 +72,10 @@ def fit_and_save(parts: Parts, plan: Plan, shelf: ArtifactShelf) -> Artifact:
     }
     raw = model.decision_function(parts.test.matrix)
     scores = Scores(raw, calibration.scores_of(raw))
-    metrics = metrics_of(parts.test, scores) | {"tail": tail_of(sessions_of(parts.test, scores))}
+    metrics = metrics_of(parts.test, scores) | {
+        "tail": tail_of(sessions_of(parts.test, scores)),
+        "drift": frozen(parts.train.matrix, scores.score, plan.seed),
+    }
     model_id = shelf.save(model, calibration, training, metrics)
     shelf.set_current(model_id)
     return shelf.load(model_id)

@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ExamplesError, HistoryError, LabelsError, OSError) as error:
         return refuse(PROG, error)
     metrics = artifact.manifest.metrics
-    say(json.dumps({"training": dict(artifact.manifest.training), "metrics": dict(metrics)}, indent=2))
+    told = {name: value for name, value in metrics.items() if name not in {"tail", "drift"}}
+    say(json.dumps({"training": dict(artifact.manifest.training), "metrics": told}, indent=2))
     result = {
         "model_id": artifact.model_id,
         "seconds": round(perf_counter() - started, 1),

@@ -98,6 +98,9 @@ SNAPSHOT_TIMESTAMP = _gauge("fraud_snapshot_timestamp_seconds", "When the last s
 REGISTRY_REQUESTS = _counter("fraud_registry_requests", "Questions to the schema registry", "outcome")
 MODEL = Info("fraud_model", "What decides at the moment", registry=REGISTRY)
 MODEL_LOAD_FAILURES = _counter("fraud_model_load_failures", "Deployed models that were refused: the old one stays")
+SCORE_DRIFT = _gauge("fraud_score_drift_psi", "Population stability of the last minutes' scores against training's")
+FEATURE_DRIFT = _gauge("fraud_feature_drift_psi", "The same of a feature: above 0.25 one should act", "feature")
+FEATURE_NEUTRAL = _gauge("fraud_feature_neutral_share", "Rows in which a feature has its neutral value", "feature")
 POLICY_FAILURES = _counter("fraud_policy_failures", "Changed policies that were refused: the old levels stay")
 OFFSET_GAP = _counter("fraud_offset_gap_records", "Records that Kafka dropped before they were read")
 

@@ -1,0 +1,57 @@
+"""Watches how far live features and scores have moved from training: a sample of rows, published as gauges.
+
+Per process and not part of any state: it decides nothing.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.drift import LEAST_ROWS, SCORE, Window
+from observability import metrics
+
+ROWS_A_SECOND = 500
+"""So many are counted at most: 50 numbers each, a millisecond a second."""
+_PUBLISH_SECONDS = 60.0
+
+
+class DriftWatch:
+    """The drift of one model's numbers.
+
+    Args:
+        reference: As `model.drift.frozen` gave it.
+        clock: In seconds.
+    """
+
+    def __init__(self, reference: Mapping[str, Any], clock: Callable[[], float] = time.monotonic) -> None:
+        self._reference = reference
+        self._clock = clock
+        self._window = Window(reference)
+        self._opened = self._counts_from = clock()
+
+    def add(self, matrix: NDArray[np.float64], score: NDArray[np.float64]) -> None:
+        """Take note of some scored rows: the newest of a second, and nothing of the others."""
+        now = self._clock()
+        if now < self._counts_from or not len(matrix):
+            return
+        taken = min(len(matrix), ROWS_A_SECOND)
+        self._counts_from = now + taken / ROWS_A_SECOND
+        self._window.add(matrix[-taken:], score[-taken:])
+        if now >= self._opened + _PUBLISH_SECONDS and self._window.rows >= LEAST_ROWS:
+            self._publish()
+            self._window, self._opened = Window(self._reference), now
+
+    def _publish(self) -> None:
+        drift = self._window.drift()
+        if drift is None:
+            return
+        for name, psi in drift.psi.items():
+            if name == SCORE:
+                metrics.SCORE_DRIFT.set(psi)
+            else:
+                metrics.FEATURE_DRIFT.labels(name).set(psi)
+        for name, share in drift.neutral.items():
+            metrics.FEATURE_NEUTRAL.labels(name).set(share)
