@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from features.session import FEATURE_SET_ID
 from model.artifacts import Artifact, ArtifactShelf
 from model.calibration import Calibration
 from tests.bench.decoding import record_of
@@ -33,7 +34,7 @@ def current(directory: Path) -> Artifact:
 
 def reference_model(folder: Path) -> Path:
     """Return the folder with the fixed model as its current one, which is made where it is missing."""
-    facts = f"{_TRAINING.name} {_NOISE} {_KNOTS} {TREES} {LEAVES}".encode()
+    facts = f"{_TRAINING.name} {_NOISE} {_KNOTS} {TREES} {LEAVES} {FEATURE_SET_ID}".encode()
     shelf = ArtifactShelf(folder / f"model-{hashlib.sha256(facts).hexdigest()[:12]}")
     if not (shelf.directory / "current").exists():
         shelf.set_current(shelf.save(_fitted(), _calibration(), {"work": _TRAINING.name}, {}))
