@@ -24,13 +24,18 @@ _USE = """## For what, and not for what
 """
 
 
+_MULES = """Of the mule payments {} typed an account that others had begun to type in the two days before: hardly
+more of them can be told from a customer who pays somebody new.
+"""
+
+
 def card(manifest: Manifest, worlds: Mapping[str, Mapping[str, Any]], more: Mapping[str, Any]) -> str:
     """Return the text.
 
     Args:
         manifest: Of the model.
         worlds: By name, the figures of `model.metrics.metrics_of`, and `together`.
-        more: `intervals`, `worth` (of families of features), `plots` (names), `score_us`.
+        more: `intervals`, `worth` (of families of features), `plots` (names), `score_us`, `typed_before`.
     """
     overall = worlds["together"]
     parts = [
@@ -40,6 +45,7 @@ def card(manifest: Manifest, worlds: Mapping[str, Mapping[str, Any]], more: Mapp
         _headline(overall, more["intervals"]),
         _worlds_table(worlds),
         _kinds_table(worlds),
+        _MULES.format(_percent(more["typed_before"])),
         _levels_table(overall),
         *(f"![{name.replace('_', ' ')}](model/card/{name}.svg)" for name in more["plots"]),
         "\n## What each family of features is worth\n",

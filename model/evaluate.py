@@ -23,7 +23,7 @@ from model.card_plots import draw
 from model.command_line import DEFAULT_SHELF, argument_parser, refuse, say, whole
 from model.examples import Examples, examples_of, split_by_time, together, warm_up_ms
 from model.fitting import Plan, prepared
-from model.metrics import calibration_of, intervals_of, metrics_of, sessions_of
+from model.metrics import calibration_of, intervals_of, metrics_of, sessions_of, typed_before
 from model.scorer import Scorer
 from model.simulated import UNSEEN_WORLDS, world
 from model.simulator import SimulatorConfig
@@ -65,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recall = {name: one["recall_by_kind"] for name, one in figures.items() if name != "together"}
         plots = draw(PLOTS, sessions, calibration_of(everything, scores), worth, recall)
         more = {"intervals": intervals_of(sessions), "worth": worth, "plots": plots, "score_us": score_us}
+        more["typed_before"] = typed_before(everything)
         CARD.write_text(card(artifact.manifest, figures, more), encoding="utf-8")
     shown = ("average_precision", "auc", "recall_by_kind", "flagged_before_transfer")
     say(json.dumps({name: overall[name] for name in shown} | {"score_us": score_us}))

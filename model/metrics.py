@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from features.session import FEATURES
 from model.examples import HONEST, Examples
 from model.scorer import Scores
 
@@ -21,6 +22,7 @@ RESAMPLES = 200
 
 _DAY_MS = 86_400_000
 _TAIL_POINTS = 60
+_NEWS_HOURS = 48.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,19 @@ def before_transfer(examples: Examples, flagged: NDArray[np.bool_]) -> float | N
     first_transfer = _first_row(examples.session, fraud[examples.is_transfer[fraud]])
     moved = np.flatnonzero(first_transfer < len(examples))
     return _share(first_flag[moved] < first_transfer[moved])
+
+
+def typed_before(examples: Examples, kind: str = "mule_payee") -> float | None:
+    """Return the share of a kind's sessions with an input that others began to type in the two days before.
+
+    For attacks whose only trace is the account that the money goes to, this bounds what the events can tell: the first
+    one to type an account does what everybody does who pays somebody new.
+    """
+    mine = (examples.kind == kind) & (examples.label == 1)
+    users, age = (examples.matrix[:, FEATURES.index(name)] for name in ("input_users", "input_age_hours"))
+    shown = mine & (users >= 1) & (age >= 0) & (age < _NEWS_HOURS)
+    sessions = np.unique(examples.session[mine])
+    return _share(np.isin(sessions, examples.session[shown]))
 
 
 def delays_of(examples: Examples, flagged: NDArray[np.bool_]) -> dict[str, object]:

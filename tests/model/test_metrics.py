@@ -4,7 +4,7 @@ from sklearn.metrics import roc_auc_score
 
 from features.session import FEATURES
 from model.examples import HONEST, Examples, together
-from model.metrics import Sessions, before_transfer, calibration_of, delays_of, intervals_of, metrics_of
+from model.metrics import Sessions, before_transfer, calibration_of, delays_of, intervals_of, metrics_of, typed_before
 from model.scorer import Scores
 
 
@@ -124,3 +124,17 @@ def test_streams_put_together_keep_their_sessions_apart() -> None:
 
     assert both.session.tolist() == [0, 1, 0, 1, 1, 2, 3, 4, 5, 6, 5, 6, 6, 7, 8, 9]
     assert len(both) == 16
+
+
+def test_an_account_counts_as_typed_before_only_while_it_is_news_and_after_the_onset() -> None:
+    rows = [
+        (0, 1, "mule_payee", False),
+        (1, 1, "mule_payee", False),
+        (2, 1, "mule_payee", False),
+        (3, 0, HONEST, False),
+    ]
+    examples = some_examples(rows)
+    users, age = FEATURES.index("input_users"), FEATURES.index("input_age_hours")
+    examples.matrix[:, users], examples.matrix[:, age] = 2, [3.0, 500.0, -1.0, 3.0]
+
+    assert typed_before(examples) == pytest.approx(1 / 3, abs=1e-4)
