@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.drift import LEAST_ROWS, SCORE, Window
+from model.drift import SCORE, Drift, Window
 from observability import metrics
 
 ROWS_A_SECOND = 500
@@ -40,18 +40,16 @@ class DriftWatch:
         taken = min(len(matrix), ROWS_A_SECOND)
         self._counts_from = now + taken / ROWS_A_SECOND
         self._window.add(matrix[-taken:], score[-taken:])
-        if now >= self._opened + _PUBLISH_SECONDS and self._window.rows >= LEAST_ROWS:
-            self._publish()
+        if now >= self._opened + _PUBLISH_SECONDS and (drift := self._window.drift()) is not None:
+            _publish(drift)
             self._window, self._opened = Window(self._reference), now
 
-    def _publish(self) -> None:
-        drift = self._window.drift()
-        if drift is None:
-            return
-        for name, psi in drift.psi.items():
-            if name == SCORE:
-                metrics.SCORE_DRIFT.set(psi)
-            else:
-                metrics.FEATURE_DRIFT.labels(name).set(psi)
-        for name, share in drift.neutral.items():
-            metrics.FEATURE_NEUTRAL.labels(name).set(share)
+
+def _publish(drift: Drift) -> None:
+    for name, psi in drift.psi.items():
+        if name == SCORE:
+            metrics.SCORE_DRIFT.set(psi)
+        else:
+            metrics.FEATURE_DRIFT.labels(name).set(psi)
+    for name, share in drift.neutral.items():
+        metrics.FEATURE_NEUTRAL.labels(name).set(share)

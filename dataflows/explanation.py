@@ -15,7 +15,6 @@ from dataflows.connectors.topic_reader import TopicReader
 from dataflows.export import decoded
 from features.admission import ADMITTED, Admission
 from features.events import EventColumns
-from features.live_sessions import DEFAULT_LATENESS_MS as _LATENESS_MS
 from features.live_sessions import LiveSessions, vector_after
 from features.pages import with_normal_pages
 from features.session import FEATURES
@@ -121,38 +120,38 @@ def explain(flag: Mapping[str, Any], sources: Sources) -> Explanation:
     artifact = sources.shelf.load(flag["model_id"])
     scorer, reasons = Scorer(artifact), Reasons(artifact)
     vector = np.array(flag["features"])
-    session = _session(flag, sources)
+    low, _ = sources.events.extent(flag["partition"])
+    session = _session(flag, sources, max(low, flag["first_offset"]))
     trigger = session.filter(pl.col("offset") == flag["offset"])
     first = _first_level(flag, trigger, scorer)
-    steps, second, is_named = _second_level(flag, session, scorer, sources.events)
+    rows = LiveSessions().update(with_normal_pages(session), None)
+    differing = _differing(rows.matrix[-1], flag["features"])
+    cause = _cause(flag, session, low, sources.lateness_ms) if differing else ""
     usual = {reason["feature"]: reason["usual"] for reason in flag["reasons"]}
     told = sorted(reasons.of_all(vector, usual), key=lambda reason: -abs(reason.contribution))
     return Explanation(
         flag=flag,
         first=first,
-        second=second,
-        holds=first == EQUAL and (second == EQUAL or is_named),
+        second=f"{differing}: {cause or 'no cause is known'}" if differing else EQUAL,
+        holds=first == EQUAL and (not differing or bool(cause)),
         baseline=reasons.baseline,
         reasons=told[:_MOST_REASONS],
         others=sum(reason.contribution for reason in told[_MOST_REASONS:]),
-        steps=steps,
+        steps=_steps(session, scorer.score(rows.matrix).score, Level(flag["level"], flag["threshold"])),
     )
 
 
-def _session(flag: Mapping[str, Any], sources: Sources) -> pl.DataFrame:
-    """Return the session's events from the instance's first to the flag's, as far as they are there and counted.
+def _session(flag: Mapping[str, Any], sources: Sources, begin: int) -> pl.DataFrame:
+    """Return the session's events from an offset to the flag's, as far as they counted.
 
     All of the partition's events from there on are judged as the flow judges them; what came before is not known.
     """
     partition, events = flag["partition"], sources.events
-    low, _ = events.extent(partition)
     admission, frames = Admission(sources.lateness_ms), []
-    codes = {name: code for code, name in enumerate(EVENT_TYPES)}
-    for records in events.read(partition, max(low, flag["first_offset"]), flag["offset"] + 1):
+    for records in events.read(partition, begin, flag["offset"] + 1):
         frame, _ = decoded(records, sources.writers)
-        typed = frame.with_columns(pl.col("event_type").replace_strict(codes, return_dtype=pl.UInt8))
-        verdict = admission.judge(EventColumns.from_frame(with_normal_pages(typed))).verdict
-        frames.append(typed.filter(pl.Series(verdict == ADMITTED) & (pl.col("session_id") == flag["session_id"])))
+        verdict = admission.judge(EventColumns.from_frame(with_normal_pages(frame))).verdict
+        frames.append(frame.filter(pl.Series(verdict == ADMITTED) & (pl.col("session_id") == flag["session_id"])))
     if not frames:
         msg = f"offset {flag['offset']} of partition {partition} is no longer in {events.topic}"
         raise ExplanationError(msg)
@@ -186,26 +185,23 @@ def _first_level(flag: Mapping[str, Any], trigger: pl.DataFrame, scorer: Scorer)
     return EQUAL if raw == flag["raw_score"] else f"raw score {raw!r}, the flag has {flag['raw_score']!r}"
 
 
-def _second_level(
-    flag: Mapping[str, Any], session: pl.DataFrame, scorer: Scorer, events: TopicReader
-) -> tuple[list[Step], str, bool]:
-    """Compute the session again; return its steps, what differs, and whether the cause is known."""
-    rows = LiveSessions().update(with_normal_pages(session), None)
-    score = scorer.score(rows.matrix).score
-    levels = [Level(flag["level"], flag["threshold"])]
-    steps = _steps(session, score, levels)
-    low, _ = events.extent(flag["partition"])
-    differing = _differing(rows.matrix[-1], flag["features"])
-    if not differing:
-        return steps, EQUAL, True
+def _cause(flag: Mapping[str, Any], session: pl.DataFrame, low: int, lateness_ms: int) -> str:
+    """Name why the session's events give another vector than the flag has, empty if nobody knows.
+
+    Args:
+        flag: As it was read.
+        session: The events.
+        low: The partition's first offset that is still there.
+        lateness_ms: How far behind the watermark an event counts.
+    """
     if flag["first_offset"] < low:
-        return steps, f"{differing}: the session's first events are no longer in Kafka (retention)", True
+        return "the session's first events are no longer in Kafka (retention)"
     latest = int(session["timestamp"].to_numpy().max())
-    if (session["timestamp"] < latest - _LATENESS_MS).any():
-        return steps, f"{differing}: some events may have been late, by a watermark from before the session", True
+    if (session["timestamp"] < latest - lateness_ms).any():
+        return "some events may have been late, by a watermark from before the session"
     if "partial_features" in flag["degraded"]:
-        return steps, f"{differing}: the session began before today's features (partial_features)", True
-    return steps, f"{differing}: no cause is known", False
+        return "the session began before today's features (partial_features)"
+    return ""
 
 
 def _differing(found: NDArray[np.float64], flagged: list[float]) -> str:
@@ -216,30 +212,30 @@ def _differing(found: NDArray[np.float64], flagged: list[float]) -> str:
     return f"{', '.join(names[:5])} differ{'' if len(names) > 1 else 's'}" if names else ""
 
 
-def _steps(session: pl.DataFrame, score: NDArray[np.float64], levels: list[Level]) -> list[Step]:
+def _steps(session: pl.DataFrame, score: NDArray[np.float64], level: Level) -> list[Step]:
     """Return the events as a person reads them."""
-    steps, before, crossed = [], None, False
-    for row, value in zip(session.to_dicts(), score.tolist(), strict=True):
-        changes = [
-            f" [{what} changed]"
-            for what, name in (("device", "device_fingerprint"), ("address", "ip"))
-            if before and row[name] and before[name] and row[name] != before[name]
-        ]
-        crosses = not crossed and value > levels[0].threshold
-        crossed |= crosses
-        steps.append(
-            Step(
-                time=datetime.fromtimestamp(row["timestamp"] / 1000, UTC).isoformat(sep=" ", timespec="milliseconds")[
-                    :-6
-                ],
-                gap="" if before is None else f"+{(row['timestamp'] - before['timestamp']) / 1000:.3f} s",
-                event_type=EVENT_TYPES[row["event_type"]],
-                page=row["page"],
-                latency_ms=row["latency_ms"],
-                changed="".join(changes),
-                score=value,
-                level=levels[0].name if crosses else "",
-            )
-        )
-        before = row
-    return steps
+    rows = session.to_dicts()
+    above = np.flatnonzero(score > level.threshold)
+    crossing = above[0] if len(above) else -1
+    return [
+        _step(row, before, value, level.name if place == crossing else "")
+        for place, (row, before, value) in enumerate(zip(rows, [None, *rows], score.tolist(), strict=False))
+    ]
+
+
+def _step(row: dict[str, Any], before: dict[str, Any] | None, score: float, level: str) -> Step:
+    changes = [
+        f" [{what} changed]"
+        for what, name in (("device", "device_fingerprint"), ("address", "ip"))
+        if before and row[name] and before[name] and row[name] != before[name]
+    ]
+    return Step(
+        time=f"{datetime.fromtimestamp(row['timestamp'] / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3],
+        gap="" if before is None else f"+{(row['timestamp'] - before['timestamp']) / 1000:.3f} s",
+        event_type=EVENT_TYPES[row["event_type"]],
+        page=row["page"],
+        latency_ms=row["latency_ms"],
+        changed="".join(changes),
+        score=score,
+        level=level,
+    )

@@ -23,7 +23,7 @@ from model.command_line import argument_parser, say
 from model.times import as_ms
 from observability.health import Readiness
 from schemas.codec import decode
-from schemas.events import EVENT_TYPES
+from schemas.events import with_type_names
 from schemas.framing import HEADER_BYTES
 
 PROG = "python -m dataflows.export"
@@ -71,7 +71,7 @@ def export(reader: TopicReader, writers: Writers, folder: Path, span_ms: tuple[i
             kept = frame.filter(pl.col("timestamp").is_between(*span_ms, closed="left"))
             events += kept.height
             if kept.height:
-                kept.write_parquet(folder / f"{partition:05d}-{records[0].offset():020d}.parquet")
+                with_type_names(kept).write_parquet(folder / f"{partition:05d}-{records[0].offset():020d}.parquet")
     return {"events": events, "dead": dict(dead)}
 
 
@@ -79,8 +79,7 @@ def decoded(records: Sequence[Message], writers: Writers) -> tuple[pl.DataFrame,
     """Decode records of one partition as the flow does.
 
     Returns:
-        Valid events with the fields of a BankingUIEvent, types by name, and `partition`, `offset`, `kafka_ms`; and
-        why the others are none.
+        An event frame without `row`, with `partition`, `offset` and `kafka_ms`; and why the others are none.
 
     Raises:
         ExportError: If the registry does not answer.
@@ -92,9 +91,7 @@ def decoded(records: Sequence[Message], writers: Writers) -> tuple[pl.DataFrame,
     found = decode(values, kafka_ms, writers.known)
     rows = found.events["row"].to_numpy()
     offsets = np.array([record.offset() for record in records], dtype=np.int64)
-    names = found.events["event_type"].replace_strict(dict(enumerate(EVENT_TYPES)), return_dtype=pl.String)
     frame = found.events.drop("row").with_columns(
-        names,
         pl.lit(records[0].partition(), dtype=pl.Int32).alias("partition"),
         pl.Series("offset", offsets[rows]),
         pl.Series("kafka_ms", kafka_ms[rows]),

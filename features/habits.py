@@ -6,7 +6,7 @@ division comes last. A user of whom nothing is known has `NOT_KNOWN`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,12 @@ class Recent:
         codes = np.concatenate([code[None], earlier]).astype(np.int64)
         packed = codes - 1
         return cls(codes > 0, packed >> 2 * _BITS, packed >> _BITS & _MASK, packed & _MASK)
+
+    @property
+    def has_gap(self) -> NDArray[np.bool_]:
+        """Whether there was a pause before each of them: step 0 is the first event of an instance."""
+        has_gap: NDArray[np.bool_] = self.is_there & (self.step != 0)
+        return has_gap
 
     def take(self, rows: NDArray[np.intp]) -> Self:
         """Return them for some of the rows."""
@@ -93,19 +99,19 @@ def compared(now: Now, usual: NDArray[np.void]) -> Compared:
     """
     events = now.steps[:, 0]
     total = np.maximum(events.sum(axis=1), 1)
-    known = usual["seen"] > 0
-    in_known = np.where(known, events, 0).sum(axis=1)
-    gap_off, gap_shift = _deviation(now.steps[:, 1], events, usual, "gap")
-    latency_off, latency_shift = _deviation(now.steps[:, 2], events, usual, "latency")
+    bits = _bits(usual)
+    in_known = np.where(usual["seen"] > 0, events, 0).sum(axis=1)
+    gap_off, gap_shift = _deviation(now.steps[:, 1], events, _Normal.of(usual, "gap"))
+    latency_off, latency_shift = _deviation(now.steps[:, 2], events, _Normal.of(usual, "latency"))
     return {
         "user_sessions": usual["sessions"].astype(np.int64),
         "user_gap_distance": _mean(gap_off, in_known, SCALE),
         "user_gap_shift": _mean(gap_shift, in_known, SCALE, nothing=0.0),
         "user_latency_distance": _mean(latency_off, in_known, SCALE),
         "user_latency_shift": _mean(latency_shift, in_known, SCALE, nothing=0.0),
-        "user_step_surprise": _surprise(events, usual) / (total * PARTS),
+        "user_step_surprise": (events * bits).sum(axis=1) / (total * PARTS),
         "user_new_step_ratio": (total - in_known) / total,
-        **_recently(now.recent, usual),
+        **_recently(now.recent, usual, bits),
         "user_new_device": _is_new(now.device, usual["devices"]),
         "user_new_address": _is_new(now.ip, usual["addresses"]),
         "user_hour_share": _hour_share(now.timestamp_ms, usual["hours"]),
@@ -113,46 +119,57 @@ def compared(now: Now, usual: NDArray[np.void]) -> Compared:
     }
 
 
+class _Normal(NamedTuple):
+    """What is normal for users at some steps, (users, steps): in how many sessions it was seen, value and spread."""
+
+    seen: NDArray[np.int64]
+    value: NDArray[np.int64]
+    spread: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, usual: NDArray[np.void], name: str) -> Self:
+        """Take it from profiles: of the `gap` or the `latency`."""
+        fields = ("seen", name, f"{name}_spread")
+        return cls(*(usual[field].astype(np.int64) for field in fields))
+
+    def at(self, user: NDArray[np.intp], step: NDArray[np.int64], known: NDArray[np.bool_]) -> Self:
+        """Return it for one step of some users each; as never seen where that is not known."""
+        seen, value, spread = (each[user, step] for each in self)
+        return type(self)(np.where(known, seen, 0), value, spread)
+
+
 def _deviation(
-    sums: NDArray[np.int64], events: NDArray[np.int64], usual: NDArray[np.void], name: str
+    sums: NDArray[np.int64], events: NDArray[np.int64] | int, normal: _Normal, axis: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return how far the sums lie from the user's normal over all steps: in 1/256 of their spreads, and with its sign.
+    """Return how far sums of some events lie from the user's normal: in 1/256 of the spreads, and with its sign.
 
     The first is the scaled Manhattan distance of Araujo et al. (IEEE Trans. Signal Process. 53(2), 2005), which did
     best among the detectors that Killourhy and Maxion (DSN 2009) compared.
     """
-    seen = usual["seen"].astype(np.int64)
-    off = np.where(seen > 0, sums * (SCALE // PARTS) - events * usual[name], 0)
-    spread = usual[f"{name}_spread"] * seen + PRIOR_SPREAD * PRIOR_SESSIONS
-    scaled = np.abs(off) * SCALE * (seen + PRIOR_SESSIONS) // spread
-    return scaled.sum(axis=1), off.sum(axis=1)
+    off = np.where(normal.seen > 0, sums * (SCALE // PARTS) - events * normal.value, 0)
+    spread = normal.spread * normal.seen + PRIOR_SPREAD * PRIOR_SESSIONS
+    scaled = np.abs(off) * SCALE * (normal.seen + PRIOR_SESSIONS) // spread
+    return scaled.sum(axis=axis), off.sum(axis=axis)
 
 
-def _surprise(events: NDArray[np.int64], usual: NDArray[np.void]) -> NDArray[np.int64]:
-    """Return the sum over the events of -log2 of how often the user makes such a step, in sixteenths of a bit."""
+def _bits(usual: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return -log2 of how often each user makes each step, in sixteenths of a bit: (users, steps)."""
     weight = usual["steps"].astype(np.int64) + _HALF_AN_EVENT
-    bits = log_of(weight.sum(axis=1))[:, None] - log_of(weight)
-    total: NDArray[np.int64] = (events * bits).sum(axis=1)
-    return total
+    return log_of(weight.sum(axis=1))[:, None] - log_of(weight)
 
 
-def _recently(recent: Recent, usual: NDArray[np.void]) -> dict[str, NDArray[np.float64]]:
+def _recently(recent: Recent, usual: NDArray[np.void], bits: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
     """Compare the last few events with what is normal for each of their steps."""
     user = np.arange(recent.step.shape[1])
     step = np.where(recent.is_there, recent.step, 0)
-    seen = usual["seen"][user, step].astype(np.int64)
-    known = recent.is_there & (seen > 0)
-    count = known.sum(axis=0)
     found = {}
     for name, logs in (("gap", recent.gap_log), ("latency", recent.latency_log)):
-        off = np.where(known, logs * (SCALE // PARTS) - usual[name][user, step], 0)
-        spread = usual[f"{name}_spread"][user, step] * seen + PRIOR_SPREAD * PRIOR_SESSIONS
-        scaled = np.abs(off) * SCALE * (seen + PRIOR_SESSIONS) // spread
-        found[f"user_recent_{name}_distance"] = _mean(scaled.sum(axis=0), count, SCALE)
-        found[f"user_recent_{name}_shift"] = _mean(off.sum(axis=0), count, SCALE, nothing=0.0)
-    weight = usual["steps"].astype(np.int64) + _HALF_AN_EVENT
-    bits = log_of(weight.sum(axis=1)) - log_of(weight[user, step])
-    total = np.where(recent.is_there, bits, 0).sum(axis=0)
+        normal = _Normal.of(usual, name).at(user, step, recent.is_there)
+        count = (normal.seen > 0).sum(axis=0)
+        scaled, off = _deviation(logs, 1, normal, axis=0)
+        found[f"user_recent_{name}_distance"] = _mean(scaled, count, SCALE)
+        found[f"user_recent_{name}_shift"] = _mean(off, count, SCALE, nothing=0.0)
+    total = np.where(recent.is_there, bits[user, step], 0).sum(axis=0)
     return found | {"user_recent_step_surprise": total / (recent.is_there.sum(axis=0) * PARTS)}
 
 

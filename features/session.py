@@ -45,7 +45,9 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
     previous = so_far.previous(page=events.page, ip=events.ip, device=events.device)
     gap_ms = so_far.since_latest_ms(at_most=MAX_GAP_MS)
     gap_log, latency_log = log_of(gap_ms), log_of(events.latency_ms)
-    gap_code = np.where(so_far.begins, 0, gap_log + 1).astype(np.uint64)
+    step = _step(events, previous["page"], so_far.begins)
+    event = event_code(step, gap_log, latency_log)
+    recent = Recent.of(event, so_far.recent("recent", event, RECENT - 1))
     sums = so_far.sums(
         events=1,
         page_views=events.type == PAGE_VIEW,
@@ -62,16 +64,13 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         device_changes=_changed(events.device, previous["device"]),
         gap_log=gap_log,
         gap_log_squared=gap_log * gap_log,
-        equal_gaps=(gap_code != 0) & (gap_code == so_far.previous(gap_code=gap_code)["gap_code"]),
+        equal_gaps=~so_far.begins & recent.has_gap[1] & (gap_log == recent.gap_log[1]),
         quick_gaps=~so_far.begins & (gap_ms < QUICK_GAP_MS),
         latency_log=latency_log,
         latency_log_squared=latency_log * latency_log,
     )
     count = sums["events"]
-    step = _step(events, previous["page"], so_far.begins)
     steps = so_far.tallies("steps", step, (gap_log, latency_log), STEPS)
-    event = event_code(step, gap_log, latency_log)
-    recent = Recent.of(event, so_far.recent("recent", event, RECENT - 1))
 
     first_ms = so_far.firsts(first_ms=events.timestamp_ms)["first_ms"]
     duration = (so_far.latest_ms - first_ms) / 1000
@@ -106,20 +105,31 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         "device_risk": events.device_risk,
         "account_locked": events.account_locked,
         "user_recent_failures": events.recent_failures,
+        **_rhythm(sums, recent),
+        "input_users": events.input_users,
+        "input_age_hours": _age_hours(events),
+        **_habits(events, steps, recent),
+    }
+
+
+def _rhythm(sums: Mapping[str, NDArray[np.int64]], recent: Recent) -> Features:
+    """Derive what the logarithms of pauses and reaction times say, of the whole session and of its last few events."""
+    count = sums["events"]
+    gaps = np.maximum(count - 1, 1)
+    return {
         "session_gap_log_spread": _spread(sums["gap_log"], sums["gap_log_squared"], gaps) / PARTS,
         "session_equal_gap_ratio": sums["equal_gaps"] / gaps,
         "session_quick_gap_ratio": sums["quick_gaps"] / gaps,
         "session_latency_log_spread": _spread(sums["latency_log"], sums["latency_log_squared"], count) / PARTS,
         "session_recent_gap_rise": _rise(recent.gap_log, recent.is_there, sums["gap_log"] / count),
         "session_recent_latency_rise": _rise(recent.latency_log, recent.is_there, sums["latency_log"] / count),
-        "input_users": events.input_users,
-        "input_age_hours": np.where(
-            events.input_since_ms > 0,
-            np.maximum(events.timestamp_ms - events.input_since_ms, 0) / 3_600_000,
-            CATALOGUE["input_age_hours"].neutral,
-        ),
-        **_habits(events, steps, recent),
     }
+
+
+def _age_hours(events: EventColumns) -> NDArray[np.float64]:
+    """Return for how long each event's masked input has been known to anybody."""
+    age = np.maximum(events.timestamp_ms - events.input_since_ms, 0) / 3_600_000
+    return np.where(events.input_since_ms > 0, age, CATALOGUE["input_age_hours"].neutral)
 
 
 def _step(events: EventColumns, previous_page: NDArray[np.uint64], begins: NDArray[np.bool_]) -> NDArray[np.int64]:

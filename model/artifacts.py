@@ -190,8 +190,8 @@ class ArtifactShelf:
         """
         self.load(model_id)
         if self.history()[-1:] != [model_id]:
-            self._replace(_HISTORY, "".join(f"{each}\n" for each in [*self.history(), model_id]))
-        self._replace(_CURRENT, f"{model_id}\n")
+            write_over(self.directory / _HISTORY, "".join(f"{each}\n" for each in [*self.history(), model_id]))
+        write_over(self.directory / _CURRENT, f"{model_id}\n")
 
     def history(self) -> list[str]:
         """Return the models that were current, in their order; the last one is."""
@@ -216,17 +216,9 @@ class ArtifactShelf:
             msg = f"artifacts {self.directory}: no model was current before the present one"
             raise ArtifactError(msg)
         self.load(before[-1])
-        self._replace(_CURRENT, f"{before[-1]}\n")
-        self._replace(_HISTORY, "".join(f"{each}\n" for each in before))
+        write_over(self.directory / _CURRENT, f"{before[-1]}\n")
+        write_over(self.directory / _HISTORY, "".join(f"{each}\n" for each in before))
         return before[-1]
-
-    def _replace(self, name: str, text: str) -> None:
-        """Write a file; a reader sees the old one or the new one."""
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=self.directory)
-        os.close(descriptor)
-        _write(Path(temporary), text.encode())
-        Path(temporary).chmod(0o644)  # for a service that runs as another user
-        Path(temporary).replace(self.directory / name)
 
     def _holds(self, model_id: str) -> bool:
         try:
@@ -310,6 +302,15 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_over(path: Path, text: str) -> None:
+    """Write a file over what is there; a reader sees the old text or the new one, never half."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    _write(Path(temporary), text.encode())
+    Path(temporary).chmod(0o644)  # for a service that runs as another user
+    Path(temporary).replace(path)
 
 
 def _check_id(model_id: str, where: str) -> None:

@@ -8,7 +8,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _world(given: argparse.Namespace, number: int) -> Examples:
     """Return a world's events, without the time in which nobody's normal is known yet."""
-    config = replace(SimulatorConfig(), customers=given.customers)
+    config = SimulatorConfig(customers=given.customers)
     events, labels = world(UNSEEN_WORLDS + number, given.seed + number, given.days, config)
     examples = examples_of(events, labels)
     return examples.take(examples.start_ms >= warm_up_ms(events))
@@ -84,7 +83,7 @@ def _worth(given: argparse.Namespace, artifact: Artifact, test: Examples) -> dic
     """Return what each family of features is worth, by models of the current one's size on one training world."""
     training = artifact.manifest.training
     plan = Plan(training["seed"], training["max_iter"], training["max_leaf_nodes"])
-    events, labels = world(0, plan.seed, given.days, replace(SimulatorConfig(), customers=given.customers))
+    events, labels = world(0, plan.seed, given.days, SimulatorConfig(customers=given.customers))
     train = prepared(split_by_time(events, labels).train, plan.seed, _ABLATION_ROWS)
     return worth_of_families(train, test, plan)
 

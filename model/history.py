@@ -14,11 +14,10 @@ from polars.exceptions import PolarsError
 
 from model.times import as_ms
 from schemas.addresses import normal_addresses
-from schemas.events import EVENT_FRAME, EVENT_TYPES
+from schemas.events import EVENT_FRAME, EVENT_TYPE_CODES, OTHER
 from schemas.validation import MAX_ID_BYTES, MAX_LATENCY_MS, MAX_STRING_BYTES, MAX_TIMESTAMP_MS
 
 REQUIRED = ("session_id", "event_type", "timestamp")
-_OTHER = EVENT_TYPES.index("other")
 _EMPTY = ("user_id", "page", "device_fingerprint", "ip")
 """Texts that are empty where a file does not have them."""
 
@@ -116,8 +115,7 @@ def _text(stored: pl.DataFrame, name: str, file: Path) -> pl.Series:
 
 
 def _types(names: pl.Series) -> pl.Series:
-    codes = {name: code for code, name in enumerate(EVENT_TYPES)}
-    return names.replace_strict(codes, default=_OTHER, return_dtype=pl.UInt8)
+    return names.replace_strict(EVENT_TYPE_CODES, default=OTHER, return_dtype=pl.UInt8)
 
 
 def _times(column: pl.Series, file: Path) -> pl.Series:

@@ -6,9 +6,7 @@ with the current model. A running service adopts a new file at its next snapshot
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from model.artifacts import ArtifactError, ArtifactShelf
+from model.artifacts import ArtifactError, ArtifactShelf, write_over
 from model.command_line import DEFAULT_SHELF, argument_parser, refuse, say, whole
 from model.decision import Level
 
@@ -100,16 +98,6 @@ class Policy:
         return float(np.interp(share, tail["share"], tail["score"]))
 
 
-def _write(path: Path, text: str) -> None:
-    """Replace a file; a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".policy-", dir=path.parent)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).chmod(0o644)  # for a service that runs as another user
-    Path(temporary).replace(path)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -126,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         policy = _given(given) if given.command == "set" else Policy.from_json((given.models / FILE).read_text("utf-8"))
         levels = policy.levels(artifact.manifest.metrics)
         if given.command == "set":
-            _write(given.models / FILE, policy.to_json())
+            write_over(given.models / FILE, policy.to_json())
     except (PolicyError, ArtifactError, OSError) as error:
         return refuse(PROG, error)
     say(json.dumps({"model_id": artifact.model_id, **{level.name: level.threshold for level in levels}}))

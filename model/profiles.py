@@ -107,11 +107,7 @@ def _in_turns(history: _History) -> Iterator[tuple[int, NDArray[np.int64]]]:
 
 def _next_start(user: NDArray[np.int64], what: NDArray[np.int64], when: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return, for each turn, when the same user's next session begins; the largest time where none does."""
-    following = np.full(len(user), NEVER)
-    begins = np.flatnonzero(what == _BEGINS)
-    at = np.searchsorted(begins, np.arange(len(user)))
-    has_one = at < len(begins)
-    candidate = begins[np.minimum(at, max(len(begins) - 1, 0))] if len(begins) else at
-    same = has_one & (user[candidate] == user) if len(begins) else has_one
-    following[same] = when[candidate[same]]
-    return following
+    nobody, begins = -2, np.flatnonzero(what == _BEGINS)
+    following = np.append(begins, len(user))[np.searchsorted(begins, np.arange(len(user)))]
+    is_same = np.append(user, nobody)[following] == user
+    return np.where(is_same, np.append(when, NEVER)[following], NEVER)

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -83,7 +82,7 @@ def _exported(topic: str, folder: Path) -> Path:
 
 
 def _simulated(given: argparse.Namespace) -> Parts:
-    config = replace(SimulatorConfig(), customers=given.customers)
+    config = SimulatorConfig(customers=given.customers)
     parts = []
     for number in range(given.worlds):
         events, labels = world(number, given.seed + number, given.days, config)

@@ -8,6 +8,8 @@ import polars as pl
 EVENT_TYPES = ("page_view", "click", "input", "login", "login_failed", "transfer", "logout", "other")
 """Event types of BankingUIEvent v1; an event's code is the position in this tuple."""
 
+EVENT_TYPE_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+
 PAGE_VIEW, CLICK, INPUT, LOGIN, LOGIN_FAILED, TRANSFER, LOGOUT, OTHER = range(len(EVENT_TYPES))
 
 EVENT_FRAME = pl.Schema(
@@ -31,3 +33,9 @@ EVENT_FRAME = pl.Schema(
 `timestamp` is event time in milliseconds since 1970 (UTC). `page` is as received, `ip` in normal form. Null occurs in
 `element_id` and `input_hash` (as received) and in `ip` (an address that could not be read).
 """
+
+
+def with_type_names(events: pl.DataFrame) -> pl.DataFrame:
+    """Return events with their types by name, as they are on the wire."""
+    names = events["event_type"].replace_strict(dict(enumerate(EVENT_TYPES)), return_dtype=pl.String)
+    return events.with_columns(names)

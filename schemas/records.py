@@ -11,13 +11,12 @@ import polars as pl
 from fastavro.schema import to_parsing_canonical_form
 from numpy.typing import NDArray
 
-from schemas.events import EVENT_FRAME, EVENT_TYPES
+from schemas.events import EVENT_FRAME, EVENT_TYPE_CODES
 from schemas.parts import EVENT_COLUMNS, STRING_COLUMNS, Part, Reject
 from schemas.resolution import READER
 
 _READER: dict[str, Any] = cast("dict[str, Any]", fastavro.parse_schema(READER))
 _CANONICAL = to_parsing_canonical_form(_READER)
-_CODES = {symbol: code for code, symbol in enumerate(EVENT_TYPES)}
 
 _FRAME = {name: EVENT_FRAME[name] for name in EVENT_COLUMNS}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -85,7 +84,7 @@ class RecordReader:
 
 def _part(rows: NDArray[np.int64], records: list[Record]) -> Part:
     for record in records:
-        record["event_type"] = _CODES[record["event_type"]]
+        record["event_type"] = EVENT_TYPE_CODES[record["event_type"]]
     columns = pl.from_dicts(records, _FRAME) if records else pl.DataFrame(schema=_FRAME)
     sizes = {name: np.array([_size(record[name]) for record in records], np.int64) for name in STRING_COLUMNS}
     controls = any(_CONTROL.search(record[name]) for record in records for name in STRING_COLUMNS if record[name])

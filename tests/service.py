@@ -24,7 +24,8 @@ from infra.server_process import free_port
 from model.scorer import Scorer
 from schemas import catalogue
 from tests.builders import a_session, event_only, framed
-from tests.reference import ReferenceAdmission, ReferenceFlags, ReferencePageWindows, ReferenceRow, ReferenceSessions
+from tests.reference import ReferenceAdmission, ReferencePageWindows, ReferenceRow, ReferenceSessions
+from tests.reference_flags import ReferenceFlags
 from tests.streams import long_stream
 
 PARTITIONS = 4

@@ -4,7 +4,8 @@ import hashlib
 
 import pytest
 
-from tests.reference import ReferenceAdmission, ReferenceFlags, ReferencePageWindows, ReferenceRow, reference_page
+from tests.reference import ReferenceAdmission, ReferencePageWindows, ReferenceRow, reference_page
+from tests.reference_flags import ReferenceFlags
 
 HOUR = 3_600_000
 START = 1_000 * HOUR

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
-
 from model.command_line import argument_parser, number, refuse, say, whole
 from model.simulated import START_MS
 from model.simulator import SimulatorConfig, another_world, history
-from schemas.events import EVENT_TYPES
+from schemas.events import with_type_names
 
 PROG = "python -m model.simulator"
 
@@ -47,18 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     events, labels = history(another_world(config, given.world), given.seed, given.days, START_MS)
     try:
         given.out.mkdir(parents=True, exist_ok=True)
-        as_sent(events).write_parquet(given.out / "events.parquet")
+        with_type_names(events.drop("row")).write_parquet(given.out / "events.parquet")
         labels.write_csv(given.out / "labels.csv")
     except OSError as error:
         return refuse(PROG, error)
     say(json.dumps({"events": events.height, "sessions": events["session_id"].n_unique(), "attacks": labels.height}))
     return 0
-
-
-def as_sent(events: pl.DataFrame) -> pl.DataFrame:
-    """Return an event frame with the fields of a BankingUIEvent: event types by name, no row numbers."""
-    names = events["event_type"].replace_strict(dict(enumerate(EVENT_TYPES)), return_dtype=pl.String)
-    return events.drop("row").with_columns(names)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Attackers have hands of their own, quicker than their victim's as a rule, and im
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 
 from model.simulator.config import SimulatorConfig
@@ -131,9 +131,7 @@ def scripted_client(scene: Scene) -> Iterator[Step]:
 def remote_access_scam(scene: Scene) -> Iterator[Step]:
     """A caller guides the customer through a remote desktop: their device, slow pages, long hesitation."""
     dice = scene.dice
-    actor = as_usual(scene.config, scene.who, dice, scene.day, scene.hour)
-    yield from login(actor, scene.who, scene.who.typo_share)
-    actor.label = 1
+    actor = yield from _logged_in(scene)
     actor.carrier = -1
     actor.latency_log += dice.uniform(0.3, 0.85)
     actor.latency_spread *= dice.uniform(1.2, 1.8)
@@ -146,9 +144,7 @@ def remote_access_scam(scene: Scene) -> Iterator[Step]:
 def mule_payee(scene: Scene) -> Iterator[Step]:
     """The customer was tricked or pressed to pay a mule, whose account many others type in these days."""
     dice = scene.dice
-    actor = as_usual(scene.config, scene.who, dice, scene.day, scene.hour)
-    yield from login(actor, scene.who, scene.who.typo_share)
-    actor.label = 1
+    actor = yield from _logged_in(scene)
     mood = actor.hands.mood_log + dice.uniform(0.1, 0.5)
     actor.hands = replace(actor.hands, mood_log=mood, spread=scene.config.pause_spread * dice.uniform(1.0, 1.3))
     yield from _looks_around(actor, ("balance", "limits", "messages"), 1, 3)
@@ -176,6 +172,14 @@ def fast_appraisal(scene: Scene) -> Iterator[Step]:
     for task in dice.sample(tasks, dice.randrange(2, 6)):
         yield from browse(actor, task, depth=1)
     yield from _moves_money(actor, scene)
+
+
+def _logged_in(scene: Scene) -> Generator[Step, None, Actor]:
+    """Yield the victim's own login; return them, from now on in somebody else's hands or plan."""
+    actor = as_usual(scene.config, scene.who, scene.dice, scene.day, scene.hour)
+    yield from login(actor, scene.who, scene.who.typo_share)
+    actor.label = 1
+    return actor
 
 
 def _stranger(scene: Scene, rhythm: Rhythm | None = None, spread: float | None = None) -> Actor:

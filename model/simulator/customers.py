@@ -25,7 +25,6 @@ class Customer:
 
     Attributes:
         user_id: Of the bank.
-        number: Of the customer.
         rhythm: Of their hands.
         rhythm_slope: By how much the logarithm of their pauses changes a day.
         phones: Fingerprints of their phones, in the order in which they have them.
@@ -49,7 +48,6 @@ class Customer:
     """
 
     user_id: str
-    number: int
     rhythm: Rhythm
     rhythm_slope: float
     phones: tuple[str, ...]
@@ -97,7 +95,6 @@ def customer(config: SimulatorConfig, seed: int, number: int) -> Customer:
     abroad_from = dice.uniform(-7, 30) if dice.random() < config.odd(config.traveller_share) else math.inf
     return Customer(
         user_id=f"user-{number:06d}",
-        number=number,
         rhythm=Rhythm(f"{seed}/hands/{number}", log, config.step_spread, spread),
         rhythm_slope=config.drift * config.rhythm_drift * dice.gauss(0, 1) / 30,
         phones=phones,

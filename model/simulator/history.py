@@ -14,9 +14,8 @@ from model.simulator.attacks import Campaign
 from model.simulator.bank import People, attacks_a_campaign
 from model.simulator.config import SimulatorConfig
 from model.simulator.customers import DAY_MS
-from schemas.events import EVENT_FRAME, EVENT_TYPES
+from schemas.events import EVENT_FRAME, EVENT_TYPE_CODES
 
-_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
 _CAMPAIGN_HOURS = {"credential_stuffing": 3.0, "mule_payee": 20.0}
 _HOURS = 30.0
 _HOUR_SPREAD = 1.6
@@ -125,7 +124,7 @@ class _Written:
                 onset = (event_id, at)
             ids = (event_id, session_id, begun.user_id)
             where = (step.latency_ms, step.device, step.ip)
-            row = (*ids, _CODES[step.event_type], step.page, step.element_id, step.input_hash, at, *where)
+            row = (*ids, EVENT_TYPE_CODES[step.event_type], step.page, step.element_id, step.input_hash, at, *where)
             for column, value in zip(self.columns.values(), row, strict=True):
                 column.append(value)
         if onset is not None:

@@ -4,7 +4,6 @@ import math
 import random
 from dataclasses import dataclass, field
 
-KINDS = ("page_view", "click", "input")
 _KIND_LOG = {"page_view": 0.0, "click": -0.45, "input": -0.3}
 """Of the pause before each kind of event, against that before a page; other events are as quick as clicks."""
 

@@ -22,9 +22,7 @@ from model.simulator.config import SimulatorConfig
 from model.simulator.customers import DAY_MS
 from model.simulator.history import known_after_ms
 from model.simulator.sessions import Step
-from schemas.events import EVENT_FRAME, EVENT_TYPES
-
-_CODES = {name: code for code, name in enumerate(EVENT_TYPES)}
+from schemas.events import EVENT_FRAME, EVENT_TYPE_CODES
 
 _BEGINS_MS = 20 * DAY_MS + 10 * 3_600_000
 """When in the bank's life the stream begins: the tenth hour of a day; dormant customers have slept for weeks."""
@@ -216,7 +214,7 @@ def frame_of(events: Iterable[SimulatedEvent]) -> pl.DataFrame:
     columns: dict[str, list[Any]] = {
         name: [event.record[name] for event in taken] for name in EVENT_FRAME if name != "row"
     }
-    columns["event_type"] = [_CODES[name] for name in columns["event_type"]]
+    columns["event_type"] = [EVENT_TYPE_CODES[name] for name in columns["event_type"]]
     columns |= {"row": list(range(len(taken))), "label": [event.label for event in taken]}
     columns["kind"] = [event.kind for event in taken]
     return pl.DataFrame(columns, schema={**EVENT_FRAME, "label": pl.UInt8, "kind": pl.String})

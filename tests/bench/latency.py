@@ -116,21 +116,30 @@ def measure(world: World, load: Load, workers: int = 1, lanes: int = 1) -> Figur
         visible = visible_ms(since(written, _written(services)))
         flagged = _flags_of(world, flags)
     counted = probes_that_count(events, load, [place for place, *_ in flagged], behind=behind)
-    appended = {place: (broker_ms, own_ms) for place, broker_ms, own_ms in flagged if place in counted}
+    told = _delays_of(schedule, load, [flag for flag in flagged if flag[0] in counted], len(counted))
+    return {**told, **generator, **visible, "cpu_cores": round(used, 2), "stalls": stalls}
+
+
+def _delays_of(schedule: Schedule, load: Load, flagged: Sequence[tuple[int, int, int]], expected: int) -> Figures:
+    """Return the quantiles of the delays until a flag was appended, and until it was decided on.
+
+    Args:
+        schedule: Of the load.
+        load: Says from when on they count.
+        flagged: As `_flags_of` returns them.
+        expected: How many flags there should be.
+    """
     first = load.work.live
-    found = delays(schedule, first, load.warm_up, ((at, flag[0]) for at, flag in appended.items()))
-    decisions = delays(schedule, first, load.warm_up, ((at, flag[1]) for at, flag in appended.items()))
+    found = delays(schedule, first, load.warm_up, ((at, appended_ms) for at, appended_ms, _ in flagged))
+    decisions = delays(schedule, first, load.warm_up, ((at, own_ms) for at, _, own_ms in flagged))
     decided = summary(list(decisions.values()))
+    missing = expected - len(found)
     return {
-        **summary(list(found.values()), len(counted) - len(found)),
+        **summary(list(found.values()), missing),
         "flags": len(found),
-        "missing": len(counted) - len(found),
-        **generator,
+        "missing": missing,
         "decided_p50": decided["p50"],
         "decided_p99": decided["p99"],
-        **visible,
-        "cpu_cores": round(used, 2),
-        "stalls": stalls,
     }
 
 

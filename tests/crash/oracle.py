@@ -22,11 +22,11 @@ from tests.crash.plain_model import PlainModel
 from tests.crash.reading import read_partition, topic_partitions
 from tests.reference import (
     ReferenceAdmission,
-    ReferenceFlags,
     ReferencePageWindows,
     ReferenceRow,
     ReferenceSessions,
 )
+from tests.reference_flags import ReferenceFlags
 
 LEVELS = (("review", 0.8), ("block", 0.95))
 OUTCOMES = ("scored", "duplicate", "late", "dead")

@@ -26,7 +26,8 @@ from model.scorer import Scorer
 from schemas.events import EVENT_TYPES
 from tests.builders import a_session, an_event, event_frame, event_only, framed
 from tests.dataflows.running_flow import ListedFlow, raw_batch, settings_for
-from tests.reference import ReferenceAdmission, ReferenceFlags, ReferencePageWindows, ReferenceRow, ReferenceSessions
+from tests.reference import ReferenceAdmission, ReferencePageWindows, ReferenceRow, ReferenceSessions
+from tests.reference_flags import ReferenceFlags
 from tests.streams import long_cut, long_stream
 
 Run = Callable[[Dataflow], None]
