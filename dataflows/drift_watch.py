@@ -32,14 +32,19 @@ class DriftWatch:
         self._window = Window(reference)
         self._opened = self._counts_from = clock()
 
-    def add(self, matrix: NDArray[np.float64], score: NDArray[np.float64]) -> None:
+    @property
+    def is_counting(self) -> bool:
+        """Whether rows would be counted now."""
+        return self._clock() >= self._counts_from
+
+    def add(self, matrix: NDArray[np.float64], place: NDArray[np.uint64], score: NDArray[np.float64]) -> None:
         """Take note of some scored rows: the newest of a second, and nothing of the others."""
         now = self._clock()
-        if now < self._counts_from or not len(matrix):
+        if not self.is_counting or not len(matrix):
             return
         taken = min(len(matrix), ROWS_A_SECOND)
         self._counts_from = now + taken / ROWS_A_SECOND
-        self._window.add(matrix[-taken:], score[-taken:])
+        self._window.add(matrix[-taken:], place[-taken:], score[-taken:])
         if now >= self._opened + _PUBLISH_SECONDS and (drift := self._window.drift()) is not None:
             _publish(drift)
             self._window, self._opened = Window(self._reference), now
@@ -53,3 +58,4 @@ def _publish(drift: Drift) -> None:
             metrics.FEATURE_DRIFT.labels(name).set(psi)
     for name, share in drift.neutral.items():
         metrics.FEATURE_NEUTRAL.labels(name).set(share)
+    metrics.UNSEEN_PLACES.set(drift.unseen)

@@ -167,7 +167,7 @@ def _with_answers(events: pl.DataFrame, flag: Mapping[str, Any]) -> pl.DataFrame
         else [question.absent] * events.height
         for question in QUESTIONS
     }
-    columns = columns_of(as_read)
+    columns = columns_of(as_read, events["user_id"].to_list())
     return events.with_columns(
         pl.Series(name, column.tolist(), dtype=pl.Binary if name == "profile" else pl.Float64)
         for name, column in columns.items()

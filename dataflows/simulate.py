@@ -22,7 +22,7 @@ from typing import Any, TextIO
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from dataflows.settings import Settings, SettingsError
-from model.command_line import number
+from model.command_line import number, whole
 from model.simulator import Bank, SimulatedEvent, SimulatorConfig
 from model.simulator.history import LABELS
 from schemas import catalogue
@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with ExitStack() as stack:
             labels = stack.enter_context(_labels_file(given.labels)) if given.labels else None
             producer = _connect(settings, stop)
-            bank = Bank(SimulatorConfig(), given.seed, given.rate)
+            config = replace(SimulatorConfig(), customers=given.customers, attack_share=given.attack_share)
+            bank = Bank(config, given.seed, given.rate)
             stream = bank.events(start_ms=time.time_ns() // 1_000_000)
             spoilt = Spoiler(given.seed, given.bad_share, given.duplicate_share).spoil(stream)
             last = round(given.rate * given.seconds) if given.seconds else None
@@ -214,10 +215,15 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    bank = SimulatorConfig()
     parser = _Parser(prog="python -m dataflows.simulate", description="Send a simulated bank's events to Kafka.")
     parser.add_argument("--rate", type=number(0.001, 1e6), default=50.0, help="events a second (50)")
     parser.add_argument("--seconds", type=number(0, 1e9), default=0.0, help="how long; 0 until it is told to end (0)")
     parser.add_argument("--seed", type=int, default=7, help="of everything random (7)")
+    parser.add_argument("--customers", type=whole(2), default=bank.customers, help=f"of the bank ({bank.customers})")
+    parser.add_argument(
+        "--attack-share", type=number(0, 0.5), default=bank.attack_share, help=f"of sessions ({bank.attack_share:g})"
+    )
     parser.add_argument("--topic", default=os.environ.get("EVENTS_TOPIC", "clickstream-events"))
     parser.add_argument("--labels", type=Path, help="write the onset of every attack to this csv file")
     parser.add_argument("--bad-share", type=number(0, 1), default=0.002, help="undecodable records (0.002)")

@@ -30,6 +30,7 @@ from features.live_sessions import LiveSessions, settle
 from features.page_windows import PageWindows
 from features.pages import with_normal_pages
 from model.decision import Decisions
+from model.drift import place_codes
 from observability import metrics
 from schemas.codec import Reject, WriterSchema, decode
 
@@ -202,12 +203,17 @@ class Score:
             model = self.models.open(model_id)
             scores = model.scorer.score(matrix)
             metrics.SCORE.observe(scores.score)
-            if model.watch is not None:
-                model.watch.add(matrix, scores.score)
+            if model.watch is not None and model.watch.is_counting:
+                model.watch.add(matrix, _places([items[at][1] for at in places]), scores.score)
             cuts = np.cumsum([len(items[at][1].rows.matrix) for at in places])[:-1]
             parts = zip(places, np.split(scores.raw, cuts), np.split(scores.score, cuts), strict=True)
             scored |= {at: (items[at][0], ScoredBatch(items[at][1], raw, score)) for at, raw, score in parts}
         return [scored[at] for at in range(len(items))]
+
+
+def _places(batches: Sequence[FeatureBatch]) -> NDArray[np.uint64]:
+    columns = [batch.enriched.columns for batch in batches]
+    return place_codes(np.concatenate([each.page for each in columns]), np.concatenate([each.type for each in columns]))
 
 
 @dataclass(frozen=True, slots=True)

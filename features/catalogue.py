@@ -57,8 +57,8 @@ CATALOGUE: dict[str, FeatureEntry] = {
     "session_latency_log_spread": FeatureEntry("doublings", "Spread of the logarithms of the page's reaction times"),
     "session_recent_gap_rise": FeatureEntry("doublings", "By how much the last 5 pauses are longer than the session's"),
     "session_recent_latency_rise": FeatureEntry("doublings", "By how much the last 5 reaction times are longer"),
-    "input_users": FeatureEntry("users", "Users who typed this same masked input in the last 24 h, as Redis knew them"),
-    "input_age_hours": FeatureEntry("hours", "Since this masked input was first typed by anybody", NOT_KNOWN),
+    "input_other_users": FeatureEntry("users", "Other users who typed this masked input in 24 h, up to 64"),
+    "input_age_days": FeatureEntry("days", "Since this masked input was first typed by anybody, up to 30", NOT_KNOWN),
     "user_sessions": FeatureEntry("sessions", "Sessions that the user's normal was learned from"),
     "user_gap_distance": FeatureEntry("spreads", "How far pauses are from the user's own, step by step", NOT_KNOWN),
     "user_gap_shift": FeatureEntry(
@@ -80,7 +80,7 @@ CATALOGUE: dict[str, FeatureEntry] = {
 }
 
 FROM_STORES = (
-    *("device_risk", "account_locked", "input_users", "input_age_hours"),
+    *("device_risk", "account_locked", "input_other_users", "input_age_days"),
     *(name for name in CATALOGUE if name.startswith("user_")),
 )
 """Features that have their neutral value while no store answers, and for users of whom nothing is known."""

@@ -29,6 +29,11 @@ def string_codes(frame: pl.DataFrame, *names: str) -> list[NDArray[np.uint64]]:
     return list(known.reshape(len(columns), frame.height))
 
 
+def code_of(text: str) -> int:
+    """Return the code of one string, as `string_codes` has it."""
+    return max(xxh64_intdigest(text.encode()), 1) if text else 0
+
+
 def _few_codes(columns: list[pl.Series]) -> NDArray[np.uint64]:
     texts: Iterable[str | None] = chain.from_iterable(column.to_list() for column in columns)
     return np.array([xxh64_intdigest((text or "").encode()) for text in texts], dtype=np.uint64)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features.codes import string_codes
 from features.recent import marks_of
 
-ANSWERS = ("device_risk", "account_locked", "recent_failures", "input_users", "input_since_ms")
+ANSWERS = ("device_risk", "account_locked", "recent_failures", "input_others", "input_since_ms")
 """What the stores know of an event's device, user and input, in numbers; joined at the row, never carried."""
 
 
@@ -32,7 +32,7 @@ class EventColumns:
         device_risk: float64, 0 to 1, 0 where nobody knows the device.
         account_locked: float64, 1 for a locked account.
         recent_failures: float64, the user's failed logins in the last hour.
-        input_users: float64, users who typed the same masked input in the last 24 h.
+        input_others: float64, other users who typed the same masked input in the last 24 h.
         input_since_ms: float64, when it was first typed by anybody, ms since 1970; 0 where nobody knows.
         profile: bytes, what is normal for the user (`features/profile.py`), empty where nothing is known.
     """
@@ -49,7 +49,7 @@ class EventColumns:
     device_risk: NDArray[np.float64]
     account_locked: NDArray[np.float64]
     recent_failures: NDArray[np.float64]
-    input_users: NDArray[np.float64]
+    input_others: NDArray[np.float64]
     input_since_ms: NDArray[np.float64]
     profile: NDArray[np.object_]
 

@@ -26,6 +26,8 @@ SESSION_GAP_MS = 30 * 60_000
 MAX_GAP_MS = SESSION_GAP_MS
 MAX_DISTINCT_PAGES = 16
 QUICK_GAP_MS = 100
+MOST_OTHERS = 64
+DAY_MS, MOST_DAYS = 86_400_000, 30
 MEANING = 1
 """Raise this when a feature keeps its name and changes its meaning: it makes another feature set."""
 
@@ -106,8 +108,8 @@ def session_features(events: EventColumns, so_far: Running) -> Features:
         "account_locked": events.account_locked,
         "user_recent_failures": events.recent_failures,
         **_rhythm(sums, recent),
-        "input_users": events.input_users,
-        "input_age_hours": _age_hours(events),
+        "input_other_users": np.minimum(events.input_others, MOST_OTHERS),
+        "input_age_days": _age_days(events),
         **_habits(events, steps, recent),
     }
 
@@ -126,10 +128,14 @@ def _rhythm(sums: Mapping[str, NDArray[np.int64]], recent: Recent) -> Features:
     }
 
 
-def _age_hours(events: EventColumns) -> NDArray[np.float64]:
-    """Return for how long each event's masked input has been known to anybody."""
-    age = np.maximum(events.timestamp_ms - events.input_since_ms, 0) / 3_600_000
-    return np.where(events.input_since_ms > 0, age, CATALOGUE["input_age_hours"].neutral)
+def _age_days(events: EventColumns) -> NDArray[np.float64]:
+    """Return for how many whole days each event's masked input has been known to anybody.
+
+    Few different values, because trees cut at quantiles of the rows: most events have no input, most inputs are old,
+    and the first days, which matter, would all lie in one cut.
+    """
+    age = np.maximum(events.timestamp_ms - events.input_since_ms, 0) // DAY_MS
+    return np.where(events.input_since_ms > 0, np.minimum(age, MOST_DAYS), CATALOGUE["input_age_days"].neutral)
 
 
 def _step(events: EventColumns, previous_page: NDArray[np.uint64], begins: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -29,7 +29,13 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
         "session_recent_latency_rise",
         *("session_ip_changes", "session_device_changes"),
     ),
-    "what stores know": ("device_risk", "account_locked", "user_recent_failures", "input_users", "input_age_hours"),
+    "what stores know": (
+        "device_risk",
+        "account_locked",
+        "user_recent_failures",
+        "input_other_users",
+        "input_age_days",
+    ),
     "the user's rhythm": (
         *("user_gap_distance", "user_gap_shift", "user_recent_gap_distance", "user_recent_gap_shift"),
     ),

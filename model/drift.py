@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
+from features.codes import mixed
 from features.session import FEATURES
 
 BINS = 10
@@ -19,6 +20,8 @@ MOST_ROWS = 200_000
 """Of training, from which the bins are made."""
 LEAST_ROWS = 1_000
 """Of a window: fewer say too little."""
+MOST_PLACES = 10_000
+"""The most frequent ones: what training saw more rarely counts as not seen."""
 _LEAST_SHARE = 1e-4
 """Counts for a bin that nobody is in: the logarithm needs something."""
 SCORE = "score"
@@ -57,28 +60,43 @@ class Drift:
     Attributes:
         psi: By feature, and of the score under `SCORE`.
         neutral: By feature, the share of rows with the neutral value.
+        unseen: The share of rows on a page that training has not seen, or of a type that it has not seen there.
     """
 
     psi: Mapping[str, float]
     neutral: Mapping[str, float]
+    unseen: float
 
 
-def frozen(matrix: NDArray[np.float64], score: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """Return the bins of every feature and of the score, fit for JSON.
+def place_codes(page: NDArray[np.uint64], event_type: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return a code for each page with the type of what happened there."""
+    return mixed(page, event_type.astype(np.uint64))
+
+
+def frozen(
+    matrix: NDArray[np.float64], place: NDArray[np.uint64], score: NDArray[np.float64], seed: int
+) -> dict[str, Any]:
+    """Return what live rows are held against, fit for JSON: bins of every feature and of the score, and all places.
 
     Args:
         matrix: float64 (rows, features), of training.
+        place: uint64, as `place_codes` gave them, of the same rows.
         score: float64, calibrated, of rows that the model was judged by.
-        seed: Of which rows are taken, where there are very many.
+        seed: Of which rows are taken for the bins, where there are very many.
     """
     dice = np.random.default_rng(seed)
     taken = dice.choice(len(matrix), MOST_ROWS, replace=False) if len(matrix) > MOST_ROWS else slice(None)
     rows = matrix[taken]
     bins = {name: Bins.of(rows[:, at], CATALOGUE[name].neutral) for at, name in enumerate(FEATURES)}
     bins[SCORE] = Bins.of(score, -1.0)
+    codes, counts = np.unique(place, return_counts=True)
+    often = np.sort(codes[np.argsort(-counts, kind="stable")[:MOST_PLACES]])
     return {
-        name: {"edges": list(one.edges), "shares": list(one.shares), "neutral": one.neutral}
-        for name, one in bins.items()
+        "bins": {
+            name: {"edges": list(one.edges), "shares": list(one.shares), "neutral": one.neutral}
+            for name, one in bins.items()
+        },
+        "places": [f"{code:016x}" for code in often.tolist()],
     }
 
 
@@ -91,15 +109,19 @@ class Window:
 
     def __init__(self, reference: Mapping[str, Any]) -> None:
         self._bins = {
-            name: Bins(tuple(one["edges"]), tuple(one["shares"]), one["neutral"]) for name, one in reference.items()
+            name: Bins(tuple(one["edges"]), tuple(one["shares"]), one["neutral"])
+            for name, one in reference["bins"].items()
         }
+        self._places = np.array([int(code, 16) for code in reference["places"]], dtype=np.uint64)
+        self._unseen = 0
         self._counts = {name: np.zeros(len(one.shares), dtype=np.int64) for name, one in self._bins.items()}
         self._neutral = dict.fromkeys(FEATURES, 0)
         self.rows = 0
 
-    def add(self, matrix: NDArray[np.float64], score: NDArray[np.float64]) -> None:
-        """Count rows: float64 (rows, features), and their calibrated scores."""
+    def add(self, matrix: NDArray[np.float64], place: NDArray[np.uint64], score: NDArray[np.float64]) -> None:
+        """Count rows: float64 (rows, features), their places, and their calibrated scores."""
         self.rows += len(matrix)
+        self._unseen += int(np.count_nonzero(~np.isin(place, self._places)))
         columns = {name: matrix[:, at] for at, name in enumerate(FEATURES)} | {SCORE: score}
         for name, values in columns.items():
             counts = self._counts[name]
@@ -112,7 +134,8 @@ class Window:
         if self.rows < LEAST_ROWS:
             return None
         psi = {name: psi_of(self._bins[name].shares, counts / self.rows) for name, counts in self._counts.items()}
-        return Drift(psi, {name: count / self.rows for name, count in self._neutral.items()})
+        neutral = {name: count / self.rows for name, count in self._neutral.items()}
+        return Drift(psi, neutral, self._unseen / self.rows)
 
 
 def psi_of(trained: tuple[float, ...] | NDArray[np.float64], live: NDArray[np.float64]) -> float:

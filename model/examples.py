@@ -12,7 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from features.codes import string_codes
 from features.live_sessions import features_of
+from features.pages import with_normal_pages
+from model.drift import place_codes
 from model.entities import with_inputs
 from model.labels import known_by
 from model.profiles import with_profiles
@@ -45,6 +48,7 @@ class Examples:
         session: int64, sessions numbered by their start.
         kind: Attack kind of the row's session, `HONEST` where it has none.
         is_transfer: bool, true where the event moves money.
+        place: uint64 code of the page with the event's type.
         timestamp_ms: int64, event time.
         start_ms: int64, when the row's session began.
     """
@@ -55,6 +59,7 @@ class Examples:
     session: NDArray[np.int64]
     kind: NDArray[np.str_]
     is_transfer: NDArray[np.bool_]
+    place: NDArray[np.uint64]
     timestamp_ms: NDArray[np.int64]
     start_ms: NDArray[np.int64]
 
@@ -113,6 +118,7 @@ def examples_of(
     is_fraud = (rows["label"] == 1).fill_null(value=False)
     after_onset = (rows["timestamp"] >= rows["onset_at"]).fill_null(value=True)
     size = rows.select(pl.len().over("session_id")).to_series()
+    [page] = string_codes(with_normal_pages(frame.select("page")), "page")
     no_onset = is_fraud & rows["onset_at"].is_null()
     start_ms = rows.select(pl.col("timestamp").min().over("session_id")).to_series()
     examples = Examples(
@@ -122,6 +128,7 @@ def examples_of(
         session=_numbered_by_start(rows["session_id"], start_ms),
         kind=np.array(rows["kind"].fill_null("").replace("", HONEST).to_list(), dtype=np.str_),
         is_transfer=(rows["event_type"] == TRANSFER).to_numpy(),
+        place=place_codes(page, frame["event_type"].to_numpy()),
         timestamp_ms=rows["timestamp"].to_numpy(),
         start_ms=start_ms.to_numpy(),
     )

@@ -74,7 +74,7 @@ def fit_and_save(parts: Parts, plan: Plan, shelf: ArtifactShelf) -> Artifact:
     scores = Scores(raw, calibration.scores_of(raw))
     metrics = metrics_of(parts.test, scores) | {
         "tail": tail_of(sessions_of(parts.test, scores)),
-        "drift": frozen(parts.train.matrix, scores.score, plan.seed),
+        "drift": frozen(parts.train.matrix, parts.train.place, scores.score, plan.seed),
     }
     model_id = shelf.save(model, calibration, training, metrics)
     shelf.set_current(model_id)

@@ -4,6 +4,9 @@ Rows are treated as the live flow would: what `schemas.validation` refuses there
 are left out, addresses come in normal form, and an event type that we do not know is `other`.
 """
 
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +20,8 @@ from schemas.addresses import normal_addresses
 from schemas.events import EVENT_FRAME, EVENT_TYPE_CODES, OTHER
 from schemas.validation import MAX_ID_BYTES, MAX_LATENCY_MS, MAX_STRING_BYTES, MAX_TIMESTAMP_MS
 
+TOPIC = "topic:"
+"""Stands before the name of a topic where events are asked for."""
 REQUIRED = ("session_id", "event_type", "timestamp")
 _EMPTY = ("user_id", "page", "device_fingerprint", "ip")
 """Texts that are empty where a file does not have them."""
@@ -58,6 +63,27 @@ def read_events(path: Path) -> tuple[pl.DataFrame, Counter[str]]:
     ip = pl.Series("ip", normal_addresses(once["ip"].to_list()), dtype=pl.String)
     numbered = once.with_columns(ip, pl.int_range(once.height, dtype=pl.UInt32).alias("row"))
     return numbered.select(EVENT_FRAME.names()), left_out
+
+
+def read_stored(named: str) -> tuple[pl.DataFrame, Counter[str]]:
+    """Read the events of a path, as `read_events` does, or of the Kafka topic that `topic:NAME` names.
+
+    Raises:
+        HistoryError: As `read_events`; or if the topic cannot be read.
+    """
+    if not named.startswith(TOPIC):
+        return read_events(Path(named))
+    with tempfile.TemporaryDirectory() as folder:
+        _export(named.removeprefix(TOPIC), folder)
+        return read_events(Path(folder))
+
+
+def _export(topic: str, folder: str) -> None:
+    """Have a topic written to files. A process of its own does it: this package knows no Kafka."""
+    command = [sys.executable, "-m", "dataflows.export", topic, "--out", folder]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own program
+    if done.returncode:
+        raise HistoryError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"cannot export {topic}")
 
 
 def _files(path: Path) -> Sequence[Path]:

@@ -22,7 +22,7 @@ RESAMPLES = 200
 
 _DAY_MS = 86_400_000
 _TAIL_POINTS = 60
-_NEWS_HOURS = 48.0
+_NEWS_DAYS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,8 @@ def typed_before(examples: Examples, kind: str = "mule_payee") -> float | None:
     one to type an account does what everybody does who pays somebody new.
     """
     mine = (examples.kind == kind) & (examples.label == 1)
-    users, age = (examples.matrix[:, FEATURES.index(name)] for name in ("input_users", "input_age_hours"))
-    shown = mine & (users >= 1) & (age >= 0) & (age < _NEWS_HOURS)
+    users, age = (examples.matrix[:, FEATURES.index(name)] for name in ("input_other_users", "input_age_days"))
+    shown = mine & (users >= 1) & (age >= 0) & (age < _NEWS_DAYS)
     sessions = np.unique(examples.session[mine])
     return _share(np.isin(sessions, examples.session[shown]))
 

@@ -25,11 +25,13 @@ class _History:
     """The sessions of a stream, one element a session in every array.
 
     Attributes:
+        users: The ids of the users, in order.
         user: Their user's number, -1 where the user is not known.
         fraud_known_ms: When it became known that a session was fraud; `NEVER` for the others.
     """
 
     session_ids: list[str]
+    users: list[str]
     user: NDArray[np.int64]
     fraud_known_ms: NDArray[np.int64]
     learned: SessionSummaries
@@ -46,8 +48,23 @@ def with_profiles(frame: pl.DataFrame, fraud: pl.DataFrame | None = None) -> pl.
         The frame with a Binary column, empty where nothing was known of the user.
     """
     history = _history_of(frame, fraud)
-    profiles = pl.DataFrame({"session_id": history.session_ids, "profile": _at_start(history)})
+    at_start, _ = _learned(history)
+    profiles = pl.DataFrame({"session_id": history.session_ids, "profile": at_start})
     return frame.join(profiles, on="session_id", how="left", maintain_order="left")
+
+
+def profiles_after(frame: pl.DataFrame, fraud: pl.DataFrame | None = None) -> tuple[list[str], NDArray[np.void]]:
+    """Return what is normal for each user at the end of a stream: their ids, and a `PROFILE` record for each.
+
+    Args:
+        frame: As for `with_profiles`.
+        fraud: As for `with_profiles`; nothing is learned of these sessions, whenever it became known.
+    """
+    always_known = None if fraud is None else fraud.with_columns(known_at=pl.lit(0, pl.Int64))
+    history = _history_of(frame, always_known)
+    _, profiles = _learned(history)
+    has_one = profiles["sessions"] > 0
+    return [user for user, is_known in zip(history.users, has_one, strict=True) if is_known], profiles[has_one]
 
 
 def _history_of(frame: pl.DataFrame, fraud: pl.DataFrame | None) -> _History:
@@ -56,21 +73,21 @@ def _history_of(frame: pl.DataFrame, fraud: pl.DataFrame | None) -> _History:
         sessions.update(part, None)
     owners = frame.group_by("session_id", maintain_order=True).agg(pl.col("user_id").first())
     session_ids = owners["session_id"].to_list()
-    user = owners.select(
-        pl.when(pl.col("user_id") != "").then(pl.col("user_id").rank("dense")).fill_null(0).cast(pl.Int64) - 1
-    ).to_series()
+    users = owners["user_id"].unique().sort().to_list()
+    number = {user: place for place, user in enumerate(users) if user}
+    user = np.array([number.get(user, -1) for user in owners["user_id"]], dtype=np.int64)
     known = np.full(len(session_ids), NEVER)
     if fraud is not None:
         first = fraud.group_by("session_id").agg(pl.col("known_at").min())
         joined = owners.join(first, on="session_id", how="left", maintain_order="left")
         known = joined["known_at"].cast(pl.Int64).fill_null(NEVER).to_numpy()
-    return _History(session_ids, user.to_numpy(), known, sessions.summaries(session_ids))
+    return _History(session_ids, users, user, known, sessions.summaries(session_ids))
 
 
-def _at_start(history: _History) -> list[bytes]:
-    """Return the profile of each session's user when it began."""
+def _learned(history: _History) -> tuple[list[bytes], NDArray[np.void]]:
+    """Return the profile of each session's user when it began, and every user's at the end."""
     found = [b""] * len(history.session_ids)
-    profiles = np.repeat(NOBODY, int(history.user.max(initial=-1)) + 1)
+    profiles = np.repeat(NOBODY, len(history.users))
     for what, sessions in _in_turns(history):
         users = history.user[sessions]
         if what == _ENDS:
@@ -79,7 +96,7 @@ def _at_start(history: _History) -> list[bytes]:
         has_one = profiles["sessions"][users] > 0
         for session, profile in zip(sessions[has_one].tolist(), profiles[users[has_one]], strict=True):
             found[session] = profile.tobytes()
-    return found
+    return found, profiles
 
 
 def _in_turns(history: _History) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -93,7 +110,9 @@ def _in_turns(history: _History) -> Iterator[tuple[int, NDArray[np.int64]]]:
     when = np.concatenate([history.learned.first_ms[known], history.learned.latest_ms[known]])
     order = np.lexsort((session, what, when, history.user[session]))  # what ends as another begins comes after it
     session, what, when = session[order], what[order], when[order]
-    keep = ~((what == _ENDS) & (history.fraud_known_ms[session] <= _next_start(history.user[session], what, when)))
+    known_ms = history.fraud_known_ms[session]
+    is_fraud_by_then = (known_ms != NEVER) & (known_ms <= _next_start(history.user[session], what, when))
+    keep = ~((what == _ENDS) & is_fraud_by_then)
     session, what = session[keep], what[keep]
     user = history.user[session]
     first = np.flatnonzero(np.diff(user, prepend=-1))

@@ -6,9 +6,7 @@ defines no class: what is pickled from a file that runs as a program gets lost.
 
 import argparse
 import json
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -17,13 +15,12 @@ from model.artifacts import ArtifactShelf
 from model.command_line import DEFAULT_SHELF, argument_parser, refuse, say, whole
 from model.examples import ExamplesError, Parts, split_by_time
 from model.fitting import Plan, fit_and_save, joined
-from model.history import HistoryError, read_events
+from model.history import TOPIC, HistoryError, read_stored
 from model.labels import LabelsError, read_labels
 from model.simulated import world
 from model.simulator import SimulatorConfig
 
 PROG = "python -m model.train"
-TOPIC = "topic:"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,24 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _stored(events: str, labels: Path) -> Parts:
     """Return the parts of stored events."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = _exported(events.removeprefix(TOPIC), Path(folder)) if events.startswith(TOPIC) else Path(events)
-        frame, left_out = read_events(path)
+    frame, left_out = read_stored(events)
     known = read_labels(labels)
     sessions = frame["session_id"].n_unique()
     unknown = known.join(frame.select("session_id").unique(), on="session_id", how="anti").height
     say(f"{frame.height} events of {sessions} sessions; left out: {dict(left_out) or 'none'}")
     say(f"{known.height} labels, {unknown} of them of sessions that are not there")
     return split_by_time(frame, known)
-
-
-def _exported(topic: str, folder: Path) -> Path:
-    """Have a topic written to files. A process of its own does it: this package knows no Kafka."""
-    command = [sys.executable, "-m", "dataflows.export", topic, "--out", str(folder)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own program
-    if done.returncode:
-        raise HistoryError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"cannot export {topic}")
-    return folder
 
 
 def _simulated(given: argparse.Namespace) -> Parts:

@@ -101,6 +101,7 @@ MODEL_LOAD_FAILURES = _counter("fraud_model_load_failures", "Deployed models tha
 SCORE_DRIFT = _gauge("fraud_score_drift_psi", "Population stability of the last minutes' scores against training's")
 FEATURE_DRIFT = _gauge("fraud_feature_drift_psi", "The same of a feature: above 0.25 one should act", "feature")
 FEATURE_NEUTRAL = _gauge("fraud_feature_neutral_share", "Rows in which a feature has its neutral value", "feature")
+UNSEEN_PLACES = _gauge("fraud_unseen_share", "Rows of a page, or a type of event on it, that training has not seen")
 POLICY_FAILURES = _counter("fraud_policy_failures", "Changed policies that were refused: the old levels stay")
 OFFSET_GAP = _counter("fraud_offset_gap_records", "Records that Kafka dropped before they were read")
 

@@ -18,7 +18,7 @@ EXTRA_COLUMNS = {
     "device_risk": pl.Float64(),
     "account_locked": pl.Float64(),
     "recent_failures": pl.Float64(),
-    "input_users": pl.Float64(),
+    "input_others": pl.Float64(),
     "input_since_ms": pl.Float64(),
     "profile": pl.Binary(),
 }

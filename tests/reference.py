@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from tests.reference_habits import NOTHING_KNOWN, ReferenceRhythm, reference_age_hours, reference_habits
+from tests.reference_habits import NOTHING_KNOWN, ReferenceRhythm, reference_age_days, reference_habits
 
 EVENT_TYPES = ("page_view", "click", "input", "login", "login_failed", "transfer", "logout", "other")
 MINUTE_MS = 60_000
@@ -59,8 +59,8 @@ FEATURES = (
     "session_latency_log_spread",
     "session_recent_gap_rise",
     "session_recent_latency_rise",
-    "input_users",
-    "input_age_hours",
+    "input_other_users",
+    "input_age_days",
     *NOTHING_KNOWN,
 )
 
@@ -89,7 +89,7 @@ class ReferenceRow:
     device_risk: float = 0.0
     account_locked: float = 0.0
     recent_failures: float = 0.0
-    input_users: float = 0.0
+    input_others: float = 0.0
     input_since_ms: float = 0.0
     profile: bytes = b""
 
@@ -294,7 +294,7 @@ class ReferenceSessions:
         _count_changes(instance, row.ip, row.device_fingerprint)
         instance.rhythm.add(gap, row.latency_ms, page, row.event_type)
         answers = [row.device_risk, row.account_locked, row.recent_failures]
-        inputs = [row.input_users, reference_age_hours(row.input_since_ms, row.timestamp)]
+        inputs = [min(row.input_others, 64.0), reference_age_days(row.input_since_ms, row.timestamp)]
         habits = reference_habits(row.profile, instance.rhythm, row.timestamp, row.device_fingerprint, row.ip or "")
         return [*_features(instance), *answers, *instance.rhythm.features(), *inputs, *habits]
 

@@ -279,9 +279,9 @@ NOTHING_KNOWN = {
 """The features of an event of whose user nothing is known, in their order."""
 
 
-def reference_age_hours(since_ms: float, timestamp_ms: int) -> float:
-    """Give for how long an input has been known to anybody."""
-    return max(timestamp_ms - since_ms, 0.0) / 3_600_000 if since_ms > 0 else NOT_KNOWN
+def reference_age_days(since_ms: float, timestamp_ms: int) -> float:
+    """Give for how many days an input has been known to anybody."""
+    return float(min(max(timestamp_ms - since_ms, 0.0) // 86_400_000, 30)) if since_ms > 0 else NOT_KNOWN
 
 
 def reference_habits(profile: bytes, rhythm: ReferenceRhythm, timestamp_ms: int, device: str, ip: str) -> list[float]:

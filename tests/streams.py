@@ -187,7 +187,7 @@ class _Writer:
             device_fingerprint=self.dice.choice(DEVICES),
             ip=self.dice.choice(ADDRESSES),
             device_risk=self.dice.choice((0.0, 0.1, 1.0)),
-            input_users=float(len(self.records) % 5 * 7),
+            input_others=float(len(self.records) % 5 * 17),
             input_since_ms=float(len(self.records) % 3 * (A_MINUTE_MS - 86_400_000) // 2),
             profile=PROFILES[len(self.records) % len(PROFILES)],
             account_locked=self.dice.choice((0.0, 1.0)),

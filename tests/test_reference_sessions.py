@@ -25,7 +25,7 @@ def test_the_first_row_of_a_session_has_no_gap() -> None:
     assert features == {
         **dict.fromkeys(FEATURES, 0.0),
         **NOTHING_KNOWN,
-        "input_age_hours": NOT_KNOWN,
+        "input_age_days": NOT_KNOWN,
         "session_events": 1.0,
         "session_logins": 1.0,
         "session_gap_min_seconds": 100_000.0,

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 
 from dataflows.items import AdmittedBatch, EnrichedBatch
 from dataflows.service import Service
-from features.events import ANSWERS, EventColumns
+from features.events import EventColumns
+from features.inputs import KnownInput
 from features.profile import read as read_profiles
-from features.segments import LATEST_TIME_MS
 from observability import metrics
 
 logger = logging.getLogger("fraud.enrich")
@@ -98,12 +98,8 @@ def _count(text: bytes) -> float:
     return float(count)
 
 
-def _time_ms(text: bytes) -> float:
-    time_ms = int(text)
-    if not 0 < time_ms < LATEST_TIME_MS:
-        msg = "expected milliseconds since 1970"
-        raise ValueError(msg)
-    return float(time_ms)
+def _input(text: bytes) -> str:
+    return KnownInput.from_text(text.decode()).as_text()
 
 
 def _profile(stored: bytes) -> bytes:
@@ -115,8 +111,7 @@ QUESTIONS = (
     Question("device_risk", "device_fingerprint", "risk:{}:score", _share, 0.0),
     Question("account_status", "user_id", "account:{}:status", bytes.decode, ""),
     Question("recent_failures", "user_id", "user:{}:login_failures", _count, 0.0),
-    Question("input_users", "input_hash", "input:{}:users", _count, 0.0),
-    Question("input_since_ms", "input_hash", "input:{}:since", _time_ms, 0.0),
+    Question("input", "input_hash", "input:{}:users", _input, ""),
     Question("profile", "user_id", "profile:{}", _profile, b"", _MAX_PROFILES),
 )
 _NAMED = tuple(dict.fromkeys(question.of for question in QUESTIONS))
@@ -241,22 +236,32 @@ def _with_answers(
     for question in QUESTIONS:
         known, absent = answers[question.column], question.absent
         as_read[question.column] = [known.get(name, absent) for name in names[question.of]]
-    return _enriched(admitted, replace(admitted.columns, **columns_of(as_read)), as_read, degraded)
+    return _enriched(admitted, replace(admitted.columns, **columns_of(as_read, names["user_id"])), as_read, degraded)
 
 
-def columns_of(as_read: Mapping[str, list[Answer]]) -> dict[str, NDArray[Any]]:
+def columns_of(as_read: Mapping[str, Sequence[Answer]], users: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the columns of `EventColumns` that answers give.
 
     Args:
         as_read: One answer an event, by question.
+        users: Whose event each is.
     """
-    status = as_read["account_status"]
-    numbers = {name: np.array(as_read[name], dtype=np.float64) for name in ANSWERS if name in as_read}
-    locked = np.array([each in _LOCKED for each in status], dtype=np.float64)
-    return {**numbers, "account_locked": locked, "profile": _objects(as_read["profile"])}
+    inputs = np.zeros((2, len(users)))
+    for row, text in enumerate(as_read["input"]):
+        if text:
+            known = KnownInput.from_text(str(text))
+            inputs[:, row] = known.others_than(users[row]), known.since_ms
+    return {
+        "device_risk": np.array(as_read["device_risk"], dtype=np.float64),
+        "account_locked": np.array([status in _LOCKED for status in as_read["account_status"]], dtype=np.float64),
+        "recent_failures": np.array(as_read["recent_failures"], dtype=np.float64),
+        "input_others": inputs[0],
+        "input_since_ms": inputs[1],
+        "profile": _objects(as_read["profile"]),
+    }
 
 
-def _objects(answers: list[Answer]) -> NDArray[np.object_]:
+def _objects(answers: Sequence[Answer]) -> NDArray[np.object_]:
     """Return answers as they are, in an array; NumPy would cut bytes at their zeros."""
     objects = np.empty(len(answers), dtype=np.object_)
     objects[:] = answers

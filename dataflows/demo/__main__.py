@@ -178,6 +178,8 @@ def _run(options: Options, stop: Stop, stack: ExitStack) -> int:
     redis = stack.enter_context(closing(RedisReader(settings.redis_url)))
     redis.check()
     start.model()
+    if options.rate:
+        start.past(options.seed)
     store = start.recovery_store(is_kept=not is_embedded)
     flags = stack.enter_context(closing(FlagReader(settings.kafka(), settings.flags_topic)))
     stop.raise_if_asked()

@@ -25,6 +25,9 @@ from model.artifacts import ArtifactError, ArtifactShelf
 VAR = Path("var")
 """What runs leave behind, seen from the root of the project."""
 
+BANK = ("--customers", "1000", "--attack-share", "0.1")
+"""The simulated bank of the demo: small and much attacked, so that there is something to see within seconds."""
+
 TOPICS_SECONDS = 30.0
 FLOW_STOP_SECONDS = 10.0
 SIMULATOR_STOP_SECONDS = 5.0
@@ -113,14 +116,28 @@ class Start:
         self.say(f"no model in {directory} yet: training one on simulated sessions, in less than a minute ...")
         begun = time.monotonic()
         command = [sys.executable, "-m", "model.train", "--worlds", "1", "--max-iter", "100", "--out", str(directory)]
-        training = self.children.start("training", command, self.env, grace_seconds=1)
-        while training.is_running:
+        log_file = self._wait_for("training", command)
+        self.say(f"trained {_trained(log_file)} in {time.monotonic() - begun:.1f} s")
+
+    def _wait_for(self, name: str, command: list[str]) -> Path:
+        """Run a command to its end; return its log file."""
+        child = self.children.start(name, command, self.env, grace_seconds=1)
+        while child.is_running:
             self.stop.raise_if_asked()
             self.stop.wait(0.2)
-        if training.wait():
-            raise death_of(training)
-        self.children.end(training, 0)
-        self.say(f"trained {_trained(training.log_file)} in {time.monotonic() - begun:.1f} s")
+        if child.wait():
+            raise death_of(child)
+        self.children.end(child, 0)
+        return child.log_file
+
+    def past(self, seed: int) -> None:
+        """Tell Redis what is normal for the simulated customers, from some weeks before now.
+
+        Raises:
+            DemoError: If that fails, or somebody does not want to wait for it.
+        """
+        self.say("simulating the bank's last weeks: what is normal for its customers ...")
+        self._wait_for("past", [sys.executable, "-m", "dataflows.demo.past", *BANK, "--seed", str(seed)])
 
     def recovery_store(self, *, is_kept: bool) -> Path:
         """Give a recovery store that is ours alone: this lane's own, or a new one that goes with the demo.
@@ -151,7 +168,7 @@ class Start:
 
     def simulator(self, rate: float, seed: int) -> ServerProcess:
         """Start the simulator at a rate in events a second."""
-        command = [sys.executable, "-m", "dataflows.simulate", "--rate", f"{rate:g}", "--seed", str(seed)]
+        command = [sys.executable, "-m", "dataflows.simulate", "--rate", f"{rate:g}", "--seed", str(seed), *BANK]
         return self.children.start("simulator", command, self.env, SIMULATOR_STOP_SECONDS)
 
 

@@ -24,7 +24,7 @@ from model.simulator.history import known_after_ms
 from model.simulator.sessions import Step
 from schemas.events import EVENT_FRAME, EVENT_TYPE_CODES
 
-_BEGINS_MS = 20 * DAY_MS + 10 * 3_600_000
+BEGINS_MS = 20 * DAY_MS + 10 * 3_600_000
 """When in the bank's life the stream begins: the tenth hour of a day; dormant customers have slept for weeks."""
 
 _BUSY = 0.8
@@ -130,7 +130,7 @@ class Bank:
         number = self._opened
         self._opened += 1
         dice = self.dice
-        at_ms, kind, campaign = _BEGINS_MS + due_ms, "", None
+        at_ms, kind, campaign = BEGINS_MS + due_ms, "", None
         if dice.random() < self.config.attack_share:
             (kind,) = dice.choices(list(self.config.attack_mix), weights=list(self.config.attack_mix.values()))
             campaign, who = self._campaign(kind), self.people.victim(kind, dice, at_ms / DAY_MS)

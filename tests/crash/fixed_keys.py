@@ -22,8 +22,8 @@ def answers(record: Record) -> dict[str, float | bytes]:
         "device_risk": float(_risk(device) or 0.0) if device else 0.0,
         "account_locked": float(status == "locked"),
         "recent_failures": float(_failures(user) or 0),
-        "input_users": float(_input_users(record["input_hash"]) or 0),
-        "input_since_ms": float(_input_since_ms(record["input_hash"]) or 0),
+        "input_others": float((_input(record["input_hash"]) or "0 0").split()[1]),
+        "input_since_ms": float((_input(record["input_hash"]) or "0").split()[0]),
         "profile": _profile(user) or b"",
     }
 
@@ -48,8 +48,7 @@ def _keys_of(record: Record) -> Iterator[tuple[str, str | bytes]]:
         f"risk:{device}:score": _risk(device) if device else None,
         f"account:{user}:status": _status(user),
         f"user:{user}:login_failures": _failures(user),
-        f"input:{record['input_hash']}:users": _input_users(record["input_hash"]),
-        f"input:{record['input_hash']}:since": _input_since_ms(record["input_hash"]),
+        f"input:{record['input_hash']}:users": _input(record["input_hash"]),
         f"profile:{user}": _profile(user),
     }
     yield from ((key, value) for key, value in named.items() if value is not None)
@@ -74,14 +73,13 @@ def _failures(user: str) -> str | None:
     return str(hashed[1] % 5) if hashed[0] < _KNOWN_BELOW else None
 
 
-def _input_users(text: str | None) -> str | None:
+def _input(text: str | None) -> str | None:
+    """Return since when it is typed, by how many, and the code of one of them, who is none of the stream's users."""
     hashed = _bytes_of(text or "")
-    return str(hashed[1] % 40) if text and hashed[0] < _KNOWN_BELOW else None
-
-
-def _input_since_ms(text: str | None) -> str | None:
-    hashed = _bytes_of(f"{text}/since")
-    return str(1_749_000_000_000 + hashed[1] * 3_600_000) if text and hashed[0] < _KNOWN_BELOW else None
+    if not text or hashed[0] >= _KNOWN_BELOW:
+        return None
+    since_ms = 1_749_000_000_000 + hashed[2] * 3_600_000
+    return f"{since_ms} {1 + hashed[1] % 40} 00000001"
 
 
 def _profile(user: str) -> bytes | None:

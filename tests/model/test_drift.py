@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from features.catalogue import CATALOGUE
 from features.session import FEATURES
-from model.drift import LEAST_ROWS, SCORE, Window, frozen, psi_of
+from model.drift import LEAST_ROWS, SCORE, Window, frozen, place_codes, psi_of
 
 ROWS = 4_000
+
+
+PLACES = np.arange(ROWS, dtype=np.uint64) % np.uint64(100)
 
 
 def rows(seed: int, count: int = ROWS) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -22,9 +25,14 @@ def rows(seed: int, count: int = ROWS) -> tuple[NDArray[np.float64], NDArray[np.
     return matrix, dice.random(count)
 
 
+def a_reference() -> dict[str, object]:
+    matrix, score = rows(1)
+    return json.loads(json.dumps(frozen(matrix, PLACES, score, seed=0)))
+
+
 def drift_of(matrix: NDArray[np.float64], score: NDArray[np.float64]) -> tuple[dict[str, float], dict[str, float]]:
-    window = Window(json.loads(json.dumps(frozen(*rows(1), seed=0))))
-    window.add(matrix, score)
+    window = Window(a_reference())
+    window.add(matrix, PLACES, score)
     drift = window.drift()
     assert drift is not None
     return dict(drift.psi), dict(drift.neutral)
@@ -68,15 +76,33 @@ def test_the_share_of_neutral_values_is_counted() -> None:
 
 
 def test_too_few_rows_say_nothing_and_windows_add_up() -> None:
-    window = Window(frozen(*rows(1), seed=0))
+    window = Window(a_reference())
     matrix, score = rows(6)
 
-    window.add(matrix[: LEAST_ROWS - 1], score[: LEAST_ROWS - 1])
+    window.add(matrix[: LEAST_ROWS - 1], PLACES[: LEAST_ROWS - 1], score[: LEAST_ROWS - 1])
     few = window.drift()
-    window.add(matrix[LEAST_ROWS - 1 :], score[LEAST_ROWS - 1 :])
+    window.add(matrix[LEAST_ROWS - 1 :], PLACES[LEAST_ROWS - 1 :], score[LEAST_ROWS - 1 :])
 
     assert few is None
     assert dict(window.drift().psi) == drift_of(matrix, score)[0]
+
+
+def test_pages_and_types_that_training_has_not_seen_are_counted() -> None:
+    matrix, score = rows(7)
+    page, other_page = (
+        np.zeros(ROWS, dtype=np.uint64) + 1,
+        np.where(np.arange(ROWS) < ROWS // 4, 2, 1).astype(np.uint64),
+    )
+    view, click = np.zeros(ROWS, dtype=np.uint8), (np.arange(ROWS) < ROWS // 2).astype(np.uint8)
+    reference = frozen(matrix, place_codes(page, view), score, seed=0)
+
+    shares = []
+    for pages, types in ((page, view), (other_page, view), (page, click)):
+        window = Window(reference)
+        window.add(matrix, place_codes(pages, types), score)
+        shares.append(window.drift().unseen)
+
+    assert shares == [0.0, 0.25, 0.5]
 
 
 def test_the_index_is_that_of_its_formula() -> None:

@@ -17,6 +17,7 @@ def some_examples(rows: list[tuple[int, int, str, bool]]) -> Examples:
         session=np.array(session, dtype=np.int64),
         kind=np.array(kind),
         is_transfer=np.array(is_transfer),
+        place=np.ones(len(rows), dtype=np.uint64),
         weight=np.ones(len(rows)),
         timestamp_ms=np.arange(len(rows), dtype=np.int64) * 1_000,
         start_ms=np.zeros(len(rows), dtype=np.int64),
@@ -134,7 +135,7 @@ def test_an_account_counts_as_typed_before_only_while_it_is_news_and_after_the_o
         (3, 0, HONEST, False),
     ]
     examples = some_examples(rows)
-    users, age = FEATURES.index("input_users"), FEATURES.index("input_age_hours")
-    examples.matrix[:, users], examples.matrix[:, age] = 2, [3.0, 500.0, -1.0, 3.0]
+    users, age = FEATURES.index("input_other_users"), FEATURES.index("input_age_days")
+    examples.matrix[:, users], examples.matrix[:, age] = 2, [1.0, 20.0, -1.0, 1.0]
 
     assert typed_before(examples) == pytest.approx(1 / 3, abs=1e-4)

@@ -11,6 +11,7 @@ from dataflows.connectors.enrichment import DEADLINE_SECONDS, Enrich, Memory
 from dataflows.items import AdmittedBatch, Configuration, EnrichedBatch
 from dataflows.service import Service
 from features.events import EventColumns
+from features.inputs import KnownInput, user_code
 from features.session import FEATURE_SET_ID
 from infra.embedded import EmbeddedRedis
 from infra.server_process import LOOPBACK, free_port
@@ -105,6 +106,11 @@ def test_batches_of_several_partitions_are_asked_for_at_once_and_come_out_as_the
         ("user:u-1:login_failures", b"1.5", "user:{}:login_failures"),
         ("user:u-1:login_failures", b"9" * 5_000, "user:{}:login_failures"),
         ("account:u-1:status", b"\xff", "account:{}:status"),
+        ("input:h-1:users", b"3", "input:{}:users"),
+        ("input:h-1:users", b"1749513600000 1 0000000g", "input:{}:users"),
+        ("input:h-1:users", b"1749513600000 1 00000001 00000002", "input:{}:users"),
+        ("input:h-1:users", b"1749513600000 257", "input:{}:users"),
+        ("input:h-1:users", b"0 1", "input:{}:users"),
     ],
 )
 def test_a_value_that_is_none_is_counted_and_neutral(
@@ -113,10 +119,21 @@ def test_a_value_that_is_none_is_counted_and_neutral(
     store.set(key, value)
     before = refused(pattern)
 
-    rows = answers(enrich(empty_redis.url), an_event())
+    [(_, enriched)] = enrich(empty_redis.url)([batch(an_event(input_hash="h-1"))])
 
-    assert rows == [(0.0, "", 0.0, 0.0)]
+    assert rows_of(enriched) == [(0.0, "", 0.0, 0.0)]
+    assert (enriched.columns.input_others.tolist(), enriched.columns.input_since_ms.tolist()) == ([0.0], [0.0])
     assert refused(pattern) - before == 1
+
+
+def test_a_user_is_not_one_of_the_others_who_typed_an_input(store: Client, empty_redis: EmbeddedRedis) -> None:
+    store.set("input:h-1:users", KnownInput(1_749_513_600_000, 3, (user_code("u-1"), user_code("u-2"))).as_text())
+
+    typed = [an_event(user_id=user, input_hash="h-1") for user in ("u-1", "u-2", "u-3")]
+    [(_, enriched)] = enrich(empty_redis.url)([batch(*typed, an_event(input_hash="h-9"), an_event())])
+
+    assert enriched.columns.input_others.tolist() == [2.0, 2.0, 3.0, 0.0, 0.0]
+    assert enriched.columns.input_since_ms.tolist() == [1_749_513_600_000.0] * 3 + [0.0, 0.0]
 
 
 def test_a_key_of_another_type_is_as_good_as_absent(store: Client, empty_redis: EmbeddedRedis) -> None:

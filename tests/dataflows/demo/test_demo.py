@@ -6,14 +6,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
+import redis
 
+from dataflows.demo import past
 from dataflows.demo.__main__ import Options, main, options_from
 from dataflows.demo.processes import Children, DemoError, Stop, StoppedEarlyError, ending_of
 from dataflows.demo.start import Start, environment_of, settings_of, without_password
+from features.profile import read
+from infra.embedded import EmbeddedRedis
 from infra.server_process import ServerProcess
+from model.simulator import SimulatorConfig, simulate
 
 LIVES = "import time; time.sleep(600)"
 FAILS = "import sys; print('first'); sys.exit('no such topic')"
@@ -248,3 +255,21 @@ def test_a_model_that_is_there_is_not_trained_again(
 )
 def test_a_shown_address_has_no_password(url: str, shown: str) -> None:
     assert without_password(url) == shown
+
+
+def test_the_past_of_the_demos_bank_is_what_its_simulated_customers_have(
+    empty_redis: EmbeddedRedis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REDIS_URL", empty_redis.url)
+    monkeypatch.setattr(sys, "argv", ["past", "--customers", "40", "--attack-share", "0.1", "--seed", "3"])
+
+    assert past.main() == 0
+
+    bank = replace(SimulatorConfig(), customers=40)
+    users = {event.record["user_id"] for event in islice(simulate(bank, 3, 50.0, start_ms=0), 500)}
+    with redis.Redis.from_url(empty_redis.url) as client:
+        known = {user for user in users if client.exists(f"profile:{user}")}
+        newest = max(int(read([client.get(f"profile:{user}")])[0]["latest_ms"]) for user in known)
+    assert len(known) > 0.8 * len(users)
+    assert time.time() * 1000 - 86_400_000 < newest <= time.time() * 1000 + 3_600_000
+    assert "profiles written" in capsys.readouterr().out
