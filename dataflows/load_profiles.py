@@ -16,6 +16,7 @@ import redis
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
+from dataflows.connectors.profile_store import PROFILE_KEY, TTL_SECONDS
 from dataflows.settings import Settings, SettingsError
 from features.profile import ProfileError, read
 from model.command_line import argument_parser, refuse, say
@@ -24,9 +25,6 @@ from model.labels import LabelsError, read_labels
 from model.profiles import profiles_after
 
 PROG = "python -m dataflows.load_profiles"
-PROFILE_KEY = "profile:{}"
-TTL_SECONDS = 180 * 86_400
-"""Profiles of users who stay away longer go; what was normal half a year ago is no longer."""
 _AT_ONCE = 1_000
 
 

@@ -1,33 +1,19 @@
-"""What one process has only one of: settings, ending, health, model, writers. Opened when the engine starts."""
+"""The process of the fraud flow: any process, with models and levels."""
 
-import atexit
-import logging
-import time
-from collections.abc import Callable
-
-from confluent_kafka import KafkaError
-
-from dataflows.connectors.lane import Lane
-from dataflows.connectors.redis_writer import RedisWriter, check_eviction_policy
-from dataflows.connectors.registry import Writers
 from dataflows.ending import Ending
 from dataflows.items import Configuration
 from dataflows.models import Models
 from dataflows.policies import Policies
+from dataflows.process import Process
 from dataflows.settings import Settings
 from dataflows.warm_up import warm_up
 from features.session import FEATURE_SET_ID
 from model.artifacts import ArtifactShelf
 from model.decision import Level
-from observability import metrics
-from observability.health import HealthServer, Readiness
-from observability.logs import set_up_logging
-
-logger = logging.getLogger("fraud")
 
 
-class Service:
-    """The process, as the connectors and steps see it.
+class Service(Process):
+    """The process, as the steps of the fraud flow see it.
 
     Args:
         settings: Read once.
@@ -35,43 +21,19 @@ class Service:
     """
 
     def __init__(self, settings: Settings, ending: Ending | None = None) -> None:
-        self.settings = settings
-        self.ending = ending or Ending(settings.stop_timeout_seconds)
-        self.readiness = Readiness()
-        self.lane = Lane(settings, self.readiness)
-        self.writers = Writers(settings.schema_registry_url, self.readiness)
-        self.redis_writer = RedisWriter(settings.redis_url, settings.flush_interval_ms, self.readiness)
+        super().__init__(settings, ending)
         self.models = Models(ArtifactShelf(settings.model_dir), settings.evaluator)
         self._policies = Policies(
             settings.model_dir, (Level("review", settings.review_above), Level("block", settings.block_above))
         )
-        self.has_snapshots = False
-        """Whether the engine has asked for a snapshot: it runs with a recovery store."""
-        self._health = HealthServer(metrics.REGISTRY, self.readiness, settings.metrics_host, settings.metrics_port)
-        self.store_lock: int | None = None
-        """Descriptor that holds the recovery store for this process."""
-        self._opened = False
 
-    def open(self) -> None:
-        """Serve health, and wait for what the service cannot start without. Done once.
+    def prepare(self) -> None:
+        """Open the deployed model, and have it work once.
 
         Raises:
-            StartError: If Kafka or a topic is missing.
             ArtifactError: If there is no usable model.
-            StartError: If Redis may evict our values.
-            HealthServerError: If the port is taken.
         """
-        if not self._opened:
-            self._opened = True
-            set_up_logging(self.settings.log_format)
-            self._health.start()
-            logger.info("health and metrics on http://%s:%d", self.settings.metrics_host, self._health.port)
-            warm_up(self.models.open(self.deployed().model_id))
-            self.readiness.report("events", "not opened yet")
-            self.lane.partitions()
-            check_eviction_policy(self.settings.redis_url)
-            # Without a new record since the last snapshot the engine takes no other: what it held is still to write.
-            self.on_clean_end(self.redis_writer.drain)
+        warm_up(self.models.open(self.deployed().model_id))
 
     def deployed(self) -> Configuration:
         """Return the configuration that a new snapshot adopts."""
@@ -83,22 +45,10 @@ class Service:
             enrichment=self.settings.enrichment,
         )
 
-    def snapshot_begun(self) -> None:
-        """Note that the engine takes a snapshot."""
-        self.has_snapshots = True
-        metrics.SNAPSHOT_TIMESTAMP.set(time.time())
+    def use(self, configuration: Configuration) -> None:
+        """Open the model of a configuration that a snapshot names.
 
-    def on_clean_end(self, callback: Callable[[], None]) -> None:
-        """Call this when the process ends after a drain, and not when it ends by an error."""
-
-        def at_exit() -> None:
-            if self.ending.stopping and not self.ending.failed:
-                callback()
-
-        atexit.register(at_exit)
-
-    def on_kafka_error(self, error: KafkaError) -> None:
-        """Note what librdkafka says of its connections; it goes on trying by itself."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's own name for it
-            self.readiness.report("kafka", error.str())
-        logger.warning("Kafka: %s", error.str())
+        Raises:
+            ArtifactError: If it is missing, damaged, or made for other features.
+        """
+        self.models.open(configuration.model_id)

@@ -12,7 +12,7 @@ from features.segments import LATEST_TIME_MS
 NEWEST = 4
 """Users whose codes are kept. A user who typed before them is counted among the others: by then they are many."""
 MOST_USERS = 256
-"""Counts stop here: more users say no more."""
+"""Counts end here: more users say no more."""
 _CODE = 0xFFFF_FFFF
 
 

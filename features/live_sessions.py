@@ -7,7 +7,7 @@ one to the bit.
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 import polars as pl
@@ -127,16 +127,33 @@ class LiveSessions:
         event time, and costs next to nothing.
         """
         freed: list[str] = []
-        if watermark_ms is not None and (self._swept_ms is None or watermark_ms >= self._swept_ms + _SWEEP_MS):
+        if self._is_due(watermark_ms):
+            freed += self.table.free(self._over(watermark_ms))
             self._swept_ms = watermark_ms
-            latest_ms = self.table.used("latest_ms")
-            over_ms = watermark_ms - SESSION_GAP_MS - self.lateness_ms
-            freed += self.table.free(np.flatnonzero((latest_ms > NEVER_MS) & (latest_ms < over_ms)))
         too_many = len(self.table) - self.max_live
         if too_many > 0:
             freed += self.table.free(self._oldest(too_many))
             self.evicted += too_many
         return freed
+
+    def over(self, watermark_ms: int | None) -> list[str]:
+        """Return the sessions that a sweep would free now because they are over."""
+        self.settle()
+        slots = self._over(watermark_ms).tolist() if self._is_due(watermark_ms) else []
+        return [session_id for slot in slots if (session_id := self.table.session_ids[slot]) is not None]
+
+    def _is_due(self, watermark_ms: int | None) -> TypeGuard[int]:
+        return watermark_ms is not None and (self._swept_ms is None or watermark_ms >= self._swept_ms + _SWEEP_MS)
+
+    def _over(self, watermark_ms: int) -> NDArray[np.intp]:
+        latest_ms = self.table.used("latest_ms")
+        over_ms = watermark_ms - SESSION_GAP_MS - self.lateness_ms
+        return np.flatnonzero((latest_ms > NEVER_MS) & (latest_ms < over_ms))
+
+    @property
+    def freed_before_ms(self) -> int:
+        """Sessions whose latest event was before this have been freed; 0 before the first sweep."""
+        return 0 if self._swept_ms is None else self._swept_ms - SESSION_GAP_MS - self.lateness_ms
 
     def _oldest(self, count: int) -> NDArray[np.int64]:
         """Return the slots of the sessions that had no event for longest; of equally old ones, the first by name."""
@@ -166,10 +183,10 @@ class LiveSessions:
     def summaries(self, session_ids: Sequence[str]) -> SessionSummaries:
         """Return what a profile learns of some live sessions: of the newest instance of each."""
         self.settle()
-        slots = [self.table.slots[session_id] for session_id in session_ids]
+        slots = np.array([self.table.slots[session_id] for session_id in session_ids], dtype=np.intp)
         carried = {name: column[slots] for name, column in self.table.columns.items()}
         return SessionSummaries(
-            steps=carried["steps"].reshape(len(slots), -1, STEPS).astype(np.int64),
+            steps=carried["steps"].reshape(len(slots), carried["steps"].shape[1] // STEPS, STEPS).astype(np.int64),
             first_ms=carried["first_ms"],
             latest_ms=carried["latest_ms"],
             device=carried["device"],

@@ -16,7 +16,7 @@ from features.codes import string_codes
 from features.live_sessions import features_of
 from features.pages import with_normal_pages
 from model.drift import place_codes
-from model.entities import with_inputs
+from model.entities import with_entities
 from model.labels import known_by
 from model.profiles import with_profiles
 from schemas.events import TRANSFER
@@ -90,7 +90,7 @@ def vectors_of(frame: pl.DataFrame, labels: pl.DataFrame) -> NDArray[np.float64]
         labels: Columns of `LABELS`.
     """
     fraud = labels.filter(pl.col("label") == 1).select("session_id", "known_at")
-    return features_of(with_inputs(with_profiles(frame, fraud)))
+    return features_of(with_entities(with_profiles(frame, fraud)))
 
 
 def examples_of(

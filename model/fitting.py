@@ -59,7 +59,7 @@ def fit_and_save(parts: Parts, plan: Plan, shelf: ArtifactShelf) -> Artifact:
     tried: list[SizeFigures] = []
     if not plan.max_iter:
         few = prepared(parts.train, plan.seed, MOST_ROWS // 2)
-        size, tried = choose_size(few, partial(_of_size, plan))
+        size, tried = choose_size(few, parts.calibrate, partial(_of_size, plan))
         plan = replace(plan, max_iter=size.trees, max_leaf_nodes=size.leaves)
     train = prepared(parts.train, plan.seed, MOST_ROWS)
     model = classifier(plan).fit(train.matrix, train.label, sample_weight=train.weight)

@@ -80,6 +80,13 @@ ANSWERS_REFUSED = _counter("fraud_answers_refused", "Answers of Redis that were 
 REDIS_ERRORS = _counter("fraud_redis_errors", "Failed calls to Redis", "use")
 REDIS_UP = _gauge("fraud_redis_up", "1 while the writer reaches Redis")
 PAGE_COUNTS_REFUSED = _counter("fraud_page_counts_refused", "Counts for minutes that are pruned already")
+ENTITIES_EVICTED = _counter("fraud_entities_evicted", "Entities forgotten for lack of room: their counts begin anew")
+ENTITY_VALUES_WRITTEN = _counter("fraud_entity_values_written", "Values of devices, users and inputs written to Redis")
+SESSIONS_LEARNED = _counter("fraud_sessions_learned", "Sessions that profiles of users learned from")
+SESSIONS_UNLEARNED = _counter(
+    "fraud_sessions_unlearned", "Sessions given up because too many waited to be learned from"
+)
+FLAGS_UNREADABLE = _counter("fraud_flags_unreadable", "Records of the flags topic that are no flag")
 VECTORS_WRITTEN = _counter("fraud_vectors_written", "Session hashes written to Redis")
 VECTOR_VISIBLE = BatchHistogram(
     "fraud_vector_visible_seconds",

@@ -43,12 +43,13 @@ class SomeKafka(Protocol):
 
 
 class RunningService:
-    """One process of the service and how to ask it things."""
+    """One process of a flow and how to ask it things."""
 
-    def __init__(self, env: dict[str, str], store: Path, log: Path) -> None:
+    def __init__(self, env: dict[str, str], store: Path, log: Path, flow: str = "fraud", workers: int = 1) -> None:
         self.port = free_port()
         self.log = log
-        command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud", "-r", str(store), "-s", "1", "-b", "0"]
+        command = [sys.executable, "-m", "bytewax.run", f"dataflows.{flow}", "-r", str(store), "-s", "1", "-b", "0"]
+        command += ["-w", str(workers)] if workers > 1 else []
         with log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603 - our own
                 command, env={**env, "METRICS_PORT": str(self.port)}, stdout=output, stderr=subprocess.STDOUT
@@ -153,10 +154,14 @@ class Setting:
             service.process.wait()
 
     def produce(self, records: list[tuple[str, bytes]]) -> None:
-        """Write (session id, value) pairs as a good producer would."""
+        """Write (session id, value) pairs of events as a good producer would."""
+        self.produce_to(self.events, records)
+
+    def produce_to(self, topic: str, records: list[tuple[str, bytes]]) -> None:
+        """Write (key, value) pairs to any topic."""
         producer = Producer({**self.client, "partitioner": "murmur2_random"})
         for key, value in records:
-            producer.produce(self.events, value, key.encode())
+            producer.produce(topic, value, key.encode())
         assert producer.flush(10) == 0
 
     def read(self, topic: str) -> list[Message]:

@@ -21,7 +21,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from dataflows.connectors.first_contact import with_right
 from dataflows.connectors.start_offsets import Position, StartOffsets
 from dataflows.items import Headers, RawBatch
-from dataflows.service import Service
+from dataflows.process import Process
 from dataflows.stalls import Stalls
 from features.session import FEATURE_SET_ID
 from observability import metrics
@@ -59,10 +59,10 @@ class EventsSource(FixedPartitionedSource[_KEYED, bytes]):
     """The events of this lane's partitions.
 
     Args:
-        service: Settings, model, and what else the process has only one of.
+        service: Settings, and what else the process has only one of.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Process) -> None:
         self._service = service
         self._polls: dict[int, Poll] = {}
 
@@ -87,7 +87,7 @@ class Poll:
         service: As for `EventsSource`.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Process) -> None:
         self.service = service
         self._topic = service.settings.events_topic
         self._parts: dict[int, EventsPart] = {}
@@ -107,7 +107,7 @@ class Poll:
         else:
             self._offsets.check(partition, position.offset)
             position = self._with_todays_features(position)
-        self.service.models.open(position.configuration.model_id)
+        self.service.use(position.configuration)
         part = EventsPart(self, partition, position)
         self._parts[partition] = part
         self._opened.append(part)
@@ -135,7 +135,7 @@ class Poll:
         for message in self._consumer.consume(BATCH_RECORDS, 0):
             error = message.error()
             if error is not None:
-                _raise_if_lost(error, self._topic)
+                raise_if_lost(error, self._topic)
                 continue
             by_partition.setdefault(int(message.partition() or 0), []).append(message)
         for partition, messages in by_partition.items():
@@ -314,7 +314,7 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
         return Position(self.next_offset, self._consumed, self._configuration, self._snapshots).to_bytes()
 
 
-def _consumer_config(service: Service) -> dict[str, Any]:
+def _consumer_config(service: Process) -> dict[str, Any]:
     return {
         **service.settings.kafka(),
         "group.id": service.settings.kafka_group,
@@ -337,7 +337,7 @@ def _say_if_not_committed(group: str, error: KafkaError | None, _: list[TopicPar
         logger.warning("offsets are not published: %s", with_right(error, f"READ on group {group}"))
 
 
-def _raise_if_lost(error: KafkaError, topic: str) -> None:
+def raise_if_lost(error: KafkaError, topic: str) -> None:
     """Let librdkafka retry what passes by itself; stop where records would be skipped, or never come."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name for it
         msg = f"records were dropped by Kafka before they were read: {error.str()}; ACCEPT_GAP=1 goes on without them"

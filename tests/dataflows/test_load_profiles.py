@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 import redis
 
-from dataflows.load_profiles import TTL_SECONDS, main
+from dataflows.connectors.profile_store import TTL_SECONDS
+from dataflows.load_profiles import main
 from features.profile import read
 from infra.embedded import EmbeddedRedis
 from infra.server_process import free_port

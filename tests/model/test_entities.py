@@ -1,49 +1,77 @@
+"""What the stores would have known of an event is what all events before it give, looked at again each time."""
+
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
+import pytest
 
-from features.inputs import MOST_USERS, NEWEST
-from model.entities import WINDOW_MS, with_inputs
+from features.inputs import NEWEST
+from model.entities import with_entities
+from tests.builders import event_frame
+from tests.features.test_entities import some_events
+from tests.reference_entities import DAY, HOUR, device_risk_text
 
-Typed = tuple[str, str, int]
-
-
-def expected(rows: list[Typed], at: int) -> tuple[float, float]:
-    """Return others and since of one row, by looking at all the rows before it."""
-    text, user, now = rows[at]
-    before = [(who, when) for what, who, when in rows[:at] if what == text]
-    users = list(dict.fromkeys(who for who, when in reversed(before) if when >= now - WINDOW_MS))
-    count = min(len(users), MOST_USERS) - (user in users[:NEWEST])
-    return float(count), float(before[0][1]) if before else 0.0
+Event = Mapping[str, Any]
+COLUMNS = ("device_risk", "recent_failures", "input_others", "input_since_ms")
 
 
-def a_frame(rows: list[Typed]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=["input_hash", "user_id", "timestamp"], orient="row")
+def minute(event: Event) -> int:
+    return int(event["timestamp"]) // 60_000
 
 
-def test_what_is_known_of_an_input_is_what_others_typed_in_the_day_before() -> None:
-    dice = random.Random(3)
-    now, rows = 1_749_513_600_000, []
-    for _ in range(600):
-        now += dice.randrange(3_600_000)
-        rows.append((f"h-{dice.randrange(4)}", f"u-{dice.randrange(9)}", now))
+def expected(events: list[Event], at: int) -> tuple[float, ...]:
+    """Return the answers of one row, by looking at all the rows before it."""
+    event, before = events[at], events[:at]
 
-    known = with_inputs(a_frame(rows))
+    def seen(name: str, within: int) -> list[Event]:
+        same = [each for each in before if event[name] and each[name] == event[name]]
+        return [each for each in same if minute(event) - minute(each) < within]
 
-    found = list(zip(known["input_others"].to_list(), known["input_since_ms"].to_list(), strict=True))
-    assert found == [expected(rows, at) for at in range(len(rows))]
-    assert len({others for others, _ in found}) > NEWEST
+    def failed(name: str) -> int:
+        return sum(each["event_type"] == "login_failed" for each in seen(name, HOUR))
+
+    users = len({each["user_id"] for each in seen("device_fingerprint", DAY)})
+    sessions = len({each["session_id"] for each in seen("device_fingerprint", HOUR)})
+    risk = float(device_risk_text(users, sessions, failed("device_fingerprint")) or 0)
+    typed = list(dict.fromkeys(each["user_id"] for each in reversed(seen("input_hash", DAY))))
+    others = len(typed) - (event["user_id"] in typed[:NEWEST])
+    since = min((minute(each) * 60_000 for each in seen("input_hash", 30 * DAY)), default=0)
+    return risk, float(failed("user_id")), float(others), float(since)
+
+
+@pytest.mark.parametrize(("seed", "hours"), [(1, 0.5), (2, 3), (3, 40), (4, 200)])
+def test_what_is_known_is_what_all_events_before_give(seed: int, hours: float) -> None:
+    events = sorted(some_events(seed, 500, hours), key=lambda event: event["timestamp"])
+
+    known = with_entities(event_frame(events)).select(COLUMNS).rows()
+
+    assert known == [expected(events, at) for at in range(len(events))]
+    assert len(set(known)) > 50
 
 
 def test_a_user_who_types_the_same_again_is_alone() -> None:
-    known = with_inputs(a_frame([("h", "u-1", 1_000), ("h", "u-1", 2_000), ("h", "u-2", 3_000)]))
+    rows = [("h", "u-1", 60_000), ("h", "u-1", 120_000), ("h", "u-2", 180_000)]
+    events = [{"input_hash": text, "user_id": user, "timestamp": at, "event_type": "input"} for text, user, at in rows]
+
+    known = with_entities(event_frame([{**some_events(1, 1, 1)[0], **event} for event in events]))
 
     assert known["input_others"].to_list() == [0.0, 0.0, 1.0]
+    assert known["input_since_ms"].to_list() == [0.0, 60_000.0, 60_000.0]
 
 
-def test_events_without_an_input_are_not_asked_for() -> None:
-    frame = pl.DataFrame({"input_hash": [None, None], "user_id": ["u", "u"], "timestamp": [1, 2]})
+def test_an_input_that_nobody_typed_for_a_month_is_new_again() -> None:
+    dice, days = random.Random(1), [0, 20, 49, 80]
+    events = [{**some_events(1, 1, 1)[0], "event_type": "input", "input_hash": "h"} for _ in days]
+    for day, event in zip(days, events, strict=True):
+        event["timestamp"] = 1_749_513_600_000 + day * 86_400_000 + dice.randrange(60_000)
 
-    known = with_inputs(frame.cast({"input_hash": pl.String}))
+    since = with_entities(event_frame(events))["input_since_ms"].to_list()
 
-    assert known["input_others"].to_list() == [0.0, 0.0] == known["input_since_ms"].to_list()
+    assert [(at - 1_749_513_600_000) // 86_400_000 if at else None for at in since] == [None, 0, 20, None]
+
+
+def test_columns_are_added_to_no_events_too() -> None:
+    assert with_entities(event_frame([])).select(COLUMNS).shape == (0, 4)
+    assert with_entities(event_frame([])).schema["device_risk"] == pl.Float64

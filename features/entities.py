@@ -1,0 +1,212 @@
+"""What is known of devices, users, addresses and inputs from the events of all sessions: the risk flow's arithmetic.
+
+Each event is a handful of facts (`features/facts.py`). After a batch, what the store is to hold of each entity that
+it touched is computed from that entity's facts, as of the latest minute in which it was seen. So the store ends with
+the same values in whatever order the events came.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.codes import mixed, string_codes
+from features.events import EventColumns
+from features.facts import Facts
+from features.inputs import NEWEST, KnownInput
+from schemas.events import INPUT, LOGIN_FAILED
+
+DEVICE, USER, ADDRESS, TYPED = "device", "user", "address", "input"
+KINDS = (DEVICE, USER, ADDRESS, TYPED)
+
+USERS, SESSIONS, FAILURES, DAYS, DEVICES = range(5)
+"""Relations. Members are codes of users, sessions and devices; of `FAILURES` minutes; of `DAYS` days since 1970."""
+
+MINUTE_MS = 60_000
+HOUR, DAY = 60, 24 * 60
+LATENESS = 60
+"""Minutes that an event may be late."""
+MOST_MEMBERS = 256
+"""Of one entity in one relation: more say no more."""
+SINCE_DAYS = 30
+KEEP = {
+    USERS: DAY + LATENESS,
+    SESSIONS: HOUR + LATENESS,
+    FAILURES: HOUR + LATENESS,
+    DAYS: SINCE_DAYS * DAY + LATENESS,
+    DEVICES: DAY + LATENESS,
+}
+"""For how long facts count, in minutes, and the lateness besides."""
+
+
+class Known(NamedTuple):
+    """What is known of one entity, as of the latest minute in which it was seen.
+
+    Attributes:
+        kind: One of `KINDS`.
+        name: Its own, as events have it.
+        users: Different users in 24 h.
+        newest_users: Codes (32 bits) of the newest of them, newest first, for inputs.
+        sessions: Different sessions in an hour, for devices.
+        failures: Failed logins in an hour; this and all other counts end at `MOST_MEMBERS`.
+        since_ms: The first time in 30 days, for inputs.
+    """
+
+    kind: str
+    name: str
+    users: int
+    newest_users: tuple[int, ...]
+    sessions: int
+    failures: int
+    since_ms: int
+
+    def as_input(self) -> KnownInput:
+        """Return it as the store holds it of an input."""
+        return KnownInput(self.since_ms, self.users, self.newest_users)
+
+
+def device_risk(users: int, sessions: int, failures: int) -> float:
+    """Return the risk of a device, 0 to 1, in steps of a thousandth.
+
+    One minus the product of what speaks for it: each sign takes away a share of the trust, the larger the more. A
+    household shares a device, and people forget passwords: little of either is nothing.
+
+    Args:
+        users: Different users in 24 h.
+        sessions: Different sessions in an hour.
+        failures: Failed logins in an hour.
+    """
+    trust = 1.0
+    for count, usual, much, weight in ((users, 3, 20, 0.8), (sessions, 6, 30, 0.5), (failures, 4, 24, 0.7)):
+        trust *= 1 - weight * min(max(count - usual, 0) / (much - usual), 1.0)
+    return round(1 - trust, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a batch says of entities.
+
+    Attributes:
+        facts: Of all of them.
+        entities: uint64 codes, rising, each once.
+        kinds: Of each, one of `KINDS`.
+        names: Of each.
+    """
+
+    facts: Facts
+    entities: NDArray[np.uint64]
+    kinds: list[str]
+    names: list[str]
+
+    def split(self, shards: int) -> Iterator[tuple[int, "Observed"]]:
+        """Yield what each shard has to know: an entity belongs to one."""
+        shard_of_fact = self.facts.entity % np.uint64(shards)
+        shard_of = self.entities % np.uint64(shards)
+        for shard in np.unique(shard_of).tolist():
+            mine = np.flatnonzero(shard_of == shard).tolist()
+            yield (
+                int(shard),
+                Observed(
+                    self.facts.take(shard_of_fact == shard),
+                    self.entities[mine],
+                    [self.kinds[at] for at in mine],
+                    [self.names[at] for at in mine],
+                ),
+            )
+
+
+def entity_code(kind: str, codes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the codes of entities of a kind, from those of their names."""
+    return mixed(np.full(len(codes), KINDS.index(kind) + 1, dtype=np.uint64), codes)
+
+
+def observe(frame: pl.DataFrame, columns: EventColumns) -> Observed:
+    """Return what a batch of admitted events says.
+
+    Args:
+        frame: The events.
+        columns: Their numbers.
+    """
+    user, text = string_codes(frame, "user_id", "input_hash")
+    minute = (columns.timestamp_ms // MINUTE_MS).astype(np.uint32)
+    failed = columns.type == LOGIN_FAILED
+    typed = (columns.type == INPUT) & (text != 0)
+    of = {DEVICE: columns.device, USER: user, ADDRESS: columns.ip, TYPED: np.where(typed, text, np.uint64(0))}
+    names = {DEVICE: "device_fingerprint", USER: "user_id", ADDRESS: "ip", TYPED: "input_hash"}
+    related: Sequence[tuple[str, int, NDArray[np.uint64], NDArray[np.bool_] | None]] = (
+        (DEVICE, USERS, user, None),
+        (DEVICE, SESSIONS, columns.session, None),
+        (DEVICE, FAILURES, minute.astype(np.uint64), failed),
+        (USER, DEVICES, columns.device, None),
+        (USER, FAILURES, minute.astype(np.uint64), failed),
+        (ADDRESS, USERS, user, None),
+        (ADDRESS, FAILURES, minute.astype(np.uint64), failed),
+        (TYPED, USERS, user, None),
+        (TYPED, DAYS, (minute // DAY).astype(np.uint64), None),
+    )
+    code = {kind: entity_code(kind, of[kind]) for kind in KINDS}
+    facts = []
+    for kind, relation, member, only in related:
+        rows = np.flatnonzero(of[kind] != 0) if only is None else np.flatnonzero((of[kind] != 0) & only)
+        facts.append(_facts(code[kind][rows], relation, member[rows], minute[rows]))
+    entities, kinds, texts = [], list[str](), list[str]()
+    for kind in KINDS:
+        rows = np.flatnonzero(of[kind] != 0)
+        codes, first = np.unique(code[kind][rows], return_index=True)
+        entities.append(codes)
+        kinds += [kind] * len(codes)
+        texts += frame[names[kind]].gather(rows[first]).to_list()
+    every = np.concatenate(entities)
+    order = np.argsort(every).tolist()
+    return Observed(Facts.merged(facts), every[order], [kinds[at] for at in order], [texts[at] for at in order])
+
+
+def _facts(entity: NDArray[np.uint64], relation: int, member: NDArray[np.uint64], minute: NDArray[np.uint32]) -> Facts:
+    relations, once = np.full(len(entity), relation, dtype=np.uint8), np.ones(len(entity), dtype=np.uint32)
+    return Facts(entity, relations, member, minute, minute, once)
+
+
+def known(facts: Facts, observed: Observed) -> list[Known]:
+    """Return what is known of the entities that a batch touched.
+
+    Args:
+        facts: All of these entities, the batch's own among them.
+        observed: The batch.
+    """
+    starts = np.searchsorted(facts.entity, observed.entities)
+    at = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(facts)))
+    ago = np.maximum.reduceat(facts.last, starts)[at] - facts.last if len(starts) else facts.last
+
+    def count(relation: int, within: int, weights: NDArray[np.uint32] | None = None) -> list[int]:
+        rows = (facts.relation == relation) & (ago < within)
+        weight = None if weights is None else weights[rows]
+        counts = np.bincount(at[rows], weight, minlength=len(starts))
+        counted: list[int] = np.minimum(counts, MOST_MEMBERS).astype(np.int64).tolist()
+        return counted
+
+    users, sessions = count(USERS, DAY), count(SESSIONS, HOUR)
+    failures = count(FAILURES, HOUR, facts.count)
+    since = np.full(len(starts), np.iinfo(np.uint32).max, dtype=np.uint32)
+    days = (facts.relation == DAYS) & (ago < SINCE_DAYS * DAY)
+    np.minimum.at(since, at[days], facts.first[days])
+    is_input = np.array([kind == TYPED for kind in observed.kinds], dtype=np.bool_)
+    newest = _newest_users(facts, at, (facts.relation == USERS) & (ago < DAY) & is_input[at], len(starts))
+    since_ms = np.where(is_input, since.astype(np.int64) * MINUTE_MS, 0).tolist()
+    columns = (observed.kinds, observed.names, users, newest, sessions, failures, since_ms)
+    return [Known(*each) for each in zip(*columns, strict=True)]
+
+
+def _newest_users(
+    facts: Facts, at: NDArray[np.intp], chosen: NDArray[np.bool_], entities: int
+) -> list[tuple[int, ...]]:
+    """Return the codes of the users who were seen last with each entity; of equally new ones the larger first."""
+    rows = np.flatnonzero(chosen)
+    newest: dict[int, list[int]] = {}
+    for row in rows[np.lexsort((facts.member[rows], facts.last[rows]))[::-1]].tolist():
+        mine = newest.setdefault(int(at[row]), [])
+        if len(mine) < NEWEST:
+            mine.append(int(facts.member[row]) & 0xFFFF_FFFF)
+    return [tuple(newest.get(place, ())) for place in range(entities)]
