@@ -93,8 +93,7 @@ class Demo:
         status = self.start.children.end(self.flow, FLOW_STOP_SECONDS)
         while self.watch.flags.poll(_REFRESH_SECONDS):
             pass
-        pages, sessions = self.watch.redis.totals()
-        say(summary_line(self.watch.figures, flags=self.watch.flags.count, pages=pages, sessions=sessions))
+        say(summary_line(self.watch.figures, self.watch.flags.count, self.watch.redis.totals()))
         if status:
             msg = f"the flow {ending_of(status)} when it was told to end, expected exit status 0"
             raise DemoError(msg)
@@ -180,10 +179,11 @@ def _run(options: Options, stop: Stop, stack: ExitStack) -> int:
     start.model()
     if options.rate:
         start.past(options.seed)
-    store = start.recovery_store(is_kept=not is_embedded)
+    stores = [start.recovery_store(name, is_kept=not is_embedded) for name in (f"lane-{settings.lane}", "risk")]
     flags = stack.enter_context(closing(FlagReader(settings.kafka(), settings.flags_topic)))
     stop.raise_if_asked()
-    flow = start.flow(store)
+    start.risk_flow(stores[1])
+    flow = start.flow(stores[0])
     port = _port(start.settings)
     addresses = _addresses(settings, port, str(folder))
     for name, address in addresses:

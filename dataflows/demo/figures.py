@@ -221,8 +221,14 @@ def safe(text: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in text)
 
 
-def summary_line(figures: Figures, *, flags: int, pages: int, sessions: int) -> str:
-    """Return the run as one JSON object: its last line of output."""
+def summary_line(figures: Figures, flags: int, stored: Mapping[str, int]) -> str:
+    """Return the run as one JSON object: its last line of output.
+
+    Args:
+        figures: Of the flow.
+        flags: That were read.
+        stored: What Redis holds, by name.
+    """
     summary: dict[str, int | float] = {
         "events": figures.events,
         "scored": figures.scored,
@@ -230,8 +236,7 @@ def summary_line(figures: Figures, *, flags: int, pages: int, sessions: int) -> 
         "dead_letters": figures.dead,
         "late": figures.late,
         "duplicates": figures.duplicates,
-        "pages": pages,
-        "sessions": sessions,
+        **stored,
     }
     summary |= {f"latency_ms_p{percent}": round(1000 * figures.latency.percentile(percent), 2) for percent in QUANTILES}
     return json.dumps(summary)

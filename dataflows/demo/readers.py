@@ -188,17 +188,23 @@ class RedisReader:
         now = time.monotonic()
         self._scan_after = now + max(_SCAN_SECONDS, _SCAN_SHARE * (now - begun))
 
-    def _keys(self, pattern: str) -> set[str]:
-        return set(self._client.scan_iter(match=pattern, count=_SCAN_KEYS, _type="hash"))
+    def _keys(self, pattern: str, kind: str = "hash") -> set[str]:
+        return set(self._client.scan_iter(match=pattern, count=_SCAN_KEYS, _type=kind))
 
-    def totals(self) -> tuple[int, int]:
-        """Count the pages with counts and the sessions.
+    def totals(self) -> dict[str, int]:
+        """Count the pages with counts, the sessions, the devices with a risk, the inputs, and the users with a normal.
 
         Raises:
             ReaderError: If Redis does not answer.
         """
         try:
-            return len(self._keys(f"{_PAGE_PREFIX}*")), len(self._keys("session:*"))
+            return {
+                "pages": len(self._keys(f"{_PAGE_PREFIX}*")),
+                "sessions": len(self._keys("session:*")),
+                "devices_at_risk": len(self._keys("risk:*:score", "string")),
+                "inputs_known": len(self._keys("input:*:users", "string")),
+                "users_known": len(self._keys("profile:*", "string")),
+            }
         except RedisError as error:
             msg = f"Redis does not answer: {error}"
             raise ReaderError(msg) from None

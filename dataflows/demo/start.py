@@ -139,14 +139,14 @@ class Start:
         self.say("simulating the bank's last weeks: what is normal for its customers ...")
         self._wait_for("past", [sys.executable, "-m", "dataflows.demo.past", *BANK, "--seed", str(seed)])
 
-    def recovery_store(self, *, is_kept: bool) -> Path:
-        """Give a recovery store that is ours alone: this lane's own, or a new one that goes with the demo.
+    def recovery_store(self, name: str, *, is_kept: bool) -> Path:
+        """Give a recovery store that is a flow's alone: one of this name, or a new one that goes with the demo.
 
         Raises:
             DemoError: If it cannot be made.
         """
         if is_kept:
-            store = VAR / "recovery" / f"lane-{self.settings.lane}"
+            store = VAR / "recovery" / name
             store.mkdir(parents=True, exist_ok=True)
             store.chmod(0o700)
         else:
@@ -160,8 +160,15 @@ class Start:
     def flow(self, store: Path) -> ServerProcess:
         """Start the fraud flow on a recovery store; `settings.metrics_port` is its port afterwards."""
         self.env["METRICS_PORT"] = str(self._given_port() or free_port())
-        command = [sys.executable, "-m", "bytewax.run", "dataflows.fraud", "-r", str(store), "-s", "1", "-b", "0"]
-        return self.children.start("flow", command, self.env, FLOW_STOP_SECONDS)
+        return self._flow("flow", "fraud", store, self.env)
+
+    def risk_flow(self, store: Path) -> ServerProcess:
+        """Start the risk flow on a recovery store of its own."""
+        return self._flow("risk", "risk", store, self.env | {"METRICS_PORT": str(free_port())})
+
+    def _flow(self, name: str, module: str, store: Path, env: dict[str, str]) -> ServerProcess:
+        command = [sys.executable, "-m", "bytewax.run", f"dataflows.{module}", "-r", str(store), "-s", "1", "-b", "0"]
+        return self.children.start(name, command, env, FLOW_STOP_SECONDS)
 
     def _given_port(self) -> int:
         return self.settings.metrics_port if "METRICS_PORT" in self.env else 0

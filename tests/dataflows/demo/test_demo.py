@@ -206,7 +206,7 @@ def test_the_recovery_store_is_made_and_ours_alone(
 ) -> None:
     said: list[str] = []
 
-    store = a_start(stack, children, tmp_path, said).recovery_store(is_kept=is_kept)
+    store = a_start(stack, children, tmp_path, said).recovery_store("lane-0", is_kept=is_kept)
 
     assert (store / "part-0.sqlite3").is_file()
     assert stat.S_IMODE(store.stat().st_mode) == 0o700
@@ -220,7 +220,7 @@ def test_a_kept_recovery_store_is_used_again(stack: ExitStack, children: Childre
     store.mkdir(parents=True)
     (store / "part-0.sqlite3").write_bytes(b"kept")
 
-    found = a_start(stack, children, tmp_path, said, LANE="3", LANES="4").recovery_store(is_kept=True)
+    found = a_start(stack, children, tmp_path, said).recovery_store("lane-3", is_kept=True)
 
     assert found == store
     assert (store / "part-0.sqlite3").read_bytes() == b"kept"
@@ -229,7 +229,7 @@ def test_a_kept_recovery_store_is_used_again(stack: ExitStack, children: Childre
 
 def test_a_recovery_store_of_an_embedded_run_goes_with_it(children: Children, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        store = a_start(stack, children, tmp_path, []).recovery_store(is_kept=False)
+        store = a_start(stack, children, tmp_path, []).recovery_store("risk", is_kept=False)
 
     assert not store.exists()
 

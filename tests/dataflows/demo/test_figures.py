@@ -152,7 +152,7 @@ def test_pages_are_ordered_by_their_counts_and_empty_ones_left_out() -> None:
 def test_the_summary_is_one_line_with_the_agreed_names() -> None:
     figures = Figures(scored=90, dead=4, late=3, duplicates=2, in_flight=1, latency=LATENCY)
 
-    line = summary_line(figures, flags=5, pages=6, sessions=7)
+    line = summary_line(figures, 5, {"pages": 6, "sessions": 7})
 
     assert "\n" not in line
     assert json.loads(line) == {

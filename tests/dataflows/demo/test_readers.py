@@ -110,7 +110,7 @@ def test_the_busiest_pages_of_the_newest_minutes_are_read(client: redis.Redis, r
     assert table.rows == (("/pay", (0, 9, 0)), ("/login", (1, 0, 7)))
 
 
-def test_the_totals_count_pages_and_sessions(client: redis.Redis, reader: RedisReader) -> None:
+def test_the_totals_count_what_redis_holds_by_kind(client: redis.Redis, reader: RedisReader) -> None:
     for key in (
         "click_count:/login",
         "click_count:/pay",
@@ -120,9 +120,11 @@ def test_the_totals_count_pages_and_sessions(client: redis.Redis, reader: RedisR
         "{click_count:/pay}:parts",
     ):
         client.hset(key, "field", "1")
-    client.set("session:not-a-hash", "1")
+    for key in ("session:not-a-hash", "risk:d:score", "input:h:users", "input:i:users", "profile:u"):
+        client.set(key, "1")
 
-    assert reader.totals() == (2, 3)
+    counted = {"pages": 2, "sessions": 3, "devices_at_risk": 1, "inputs_known": 2, "users_known": 1}
+    assert reader.totals() == counted
 
 
 def test_pages_stay_on_the_screen_while_redis_is_away(empty_redis: EmbeddedRedis, reader: RedisReader) -> None:
