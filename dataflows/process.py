@@ -33,7 +33,7 @@ class Process:
         self.settings = settings
         self.ending = ending or Ending(settings.stop_timeout_seconds)
         self.readiness = Readiness()
-        self.lane = Lane(settings, self.readiness)
+        self.lane = Lane(settings, self.rights(), self.readiness)
         self.writers = Writers(settings.schema_registry_url, self.readiness)
         self.redis_writer = RedisWriter(settings.redis_url, settings.flush_interval_ms, self.readiness)
         self.has_snapshots = False
@@ -62,6 +62,10 @@ class Process:
             check_eviction_policy(self.settings.redis_url)
             # Without a new record since the last snapshot the engine takes no other: what it held is still to write.
             self.on_clean_end(self.redis_writer.drain)
+
+    def rights(self) -> dict[str, str]:
+        """Return what the flow needs of Kafka: `READ` or `WRITE`, by topic. The events come first."""
+        return {self.settings.events_topic: "READ"}
 
     def prepare(self) -> None:
         """Get ready what the flow needs besides Kafka and Redis: nothing."""

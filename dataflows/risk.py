@@ -18,13 +18,14 @@ from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
 from dataflows.connectors.entity_values import EntityValueSink
-from dataflows.connectors.flags_source import FlagsSource
 from dataflows.connectors.profile_store import ProfileStore
+from dataflows.connectors.records_source import RecordsSource
 from dataflows.connectors.source import EventsSource
 from dataflows.ending import StartError
 from dataflows.partition_state import partition_state
 from dataflows.process import Process
 from dataflows.recovery import claim, process_id, recovery_directory
+from dataflows.risk_records import flag_of, status_of
 from dataflows.risk_steps import (
     SHARDS,
     EndSessions,
@@ -34,6 +35,7 @@ from dataflows.risk_steps import (
     by_user,
     flags_by_user,
     observe_entities,
+    statuses_by_user,
 )
 from dataflows.settings import Settings, SettingsError
 from dataflows.steps import Admit, Decode
@@ -47,12 +49,21 @@ GROUP_SUFFIX = "-risk"
 METRICS_PORT = "9401"
 
 
+class RiskProcess(Process):
+    """The process of the risk flow."""
+
+    def rights(self) -> dict[str, str]:
+        """Return what the risk flow needs of Kafka: `READ` or `WRITE`, by topic."""
+        return super().rights() | {self.settings.flags_topic: "READ", self.settings.status_topic: "READ"}
+
+
 @dataclass(frozen=True, slots=True)
 class Ends:
     """Where the flow begins and ends: Kafka and Redis, or lists in a test."""
 
     events: Source[Any]
     flags: Source[Any]
+    statuses: Source[Any]
     entity_values: Sink[Any]
     learning: Callable[[], Learning]
     """A shard that has learned nothing yet."""
@@ -74,7 +85,11 @@ def build(process: Process, ends: Ends) -> Dataflow:
     # (shard, Touched): facts of devices, users, addresses, inputs
     values = op.stateful_batch("entities", observed, partition_state(partial(UpdateEntities, late_ms), EntityState))
     # (shard, Values): what Redis is to hold of them
-    op.output("entity_values_out", values, ends.entity_values)
+    statuses = op.input("statuses_in", flow, ends.statuses)
+    # StatusChanged: accounts that were locked, or opened again
+    accounts = op.flat_map_batch("accounts", statuses, statuses_by_user)
+    # (shard, Values): the same of accounts
+    op.output("entity_values_out", op.merge("to_store", values, accounts), ends.entity_values)
 
     ended = op.stateful_batch(
         "session_ends", admitted, partition_state(EndSessions, lambda: SessionEnds(most, late_ms))
@@ -83,7 +98,7 @@ def build(process: Process, ends: Ends) -> Dataflow:
     by_shard = op.flat_map_batch("by_user", ended, by_user)
     # (shard, Ended): of the shard's users
     flags = op.input("flags_in", flow, ends.flags)
-    # Flagged: sessions not to be learned from; and FlagsRead
+    # Flagged: sessions not to be learned from; and AllRead
     flagged = op.flat_map_batch("flagged", flags, flags_by_user)
     # (shard, the same)
     store = ProfileStore(settings.redis_url, process.readiness)
@@ -96,7 +111,7 @@ def build(process: Process, ends: Ends) -> Dataflow:
 def flow() -> Dataflow:
     """Build the flow of this process: what ``python -m bytewax.run dataflows.risk`` calls."""
     try:
-        process = Process(settings_from(os.environ))
+        process = RiskProcess(settings_from(os.environ))
         store = recovery_directory(sys.argv, os.environ)
         if store is not None:
             process.store_lock = claim(store, process_id(sys.argv, os.environ))
@@ -112,7 +127,8 @@ def live_ends(process: Process) -> Ends:
     """Return the ends of the service: Kafka and Redis."""
     return Ends(
         events=EventsSource(process),
-        flags=FlagsSource(process),
+        flags=RecordsSource(process, process.settings.flags_topic, flag_of),
+        statuses=RecordsSource(process, process.settings.status_topic, status_of),
         entity_values=EntityValueSink(process, SHARDS),
         learning=lambda: Learning(process.lane.with_records()),
     )

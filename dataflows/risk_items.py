@@ -48,9 +48,30 @@ class Flagged:
     at_ms: int
 
 
+class RefusedRecordError(ValueError):
+    """A record says something that it should not.
+
+    Args:
+        reason: One word, for counting.
+        text: What was expected and what was there; no ids.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
-class FlagsRead:
-    """All flags of one partition of their topic that were there when the process started have been read.
+class StatusChanged:
+    """What an account may do from now on."""
+
+    user_id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class AllRead:
+    """All records of one partition of their topic that were there when the process started have been read.
 
     Attributes:
         of: How many partitions there are.
@@ -66,11 +87,11 @@ class Value:
 
     Attributes:
         text: None for nothing: the neutral value is not stored.
-        ttl_seconds: After which it goes by itself.
+        ttl_seconds: After which it goes by itself; 0 for never.
     """
 
     text: str | None
-    ttl_seconds: int
+    ttl_seconds: int = 0
 
 
 Values = Mapping[str, Value]

@@ -9,7 +9,7 @@ import numpy as np
 
 from dataflows.connectors.profile_store import ProfileStore
 from dataflows.items import AdmittedBatch
-from dataflows.risk_items import Ended, Flagged, FlagsRead, Touched, Value, Values
+from dataflows.risk_items import AllRead, Ended, Flagged, StatusChanged, Touched, Value, Values
 from features.codes import code_of
 from features.entities import (
     DEVICE,
@@ -17,6 +17,7 @@ from features.entities import (
     LATENESS,
     MINUTE_MS,
     MOST_MEMBERS,
+    SINCE,
     TYPED,
     USER,
     Known,
@@ -35,6 +36,7 @@ SHARDS = 16
 """Fixed: which shard an entity belongs to is part of the state."""
 MOST_FACTS = 4_000_000
 """Of all shards: some 130 MB. Beyond it the entities that were not seen for longest make room."""
+ACTIVE = "active"
 _AT_ONCE = 1_000
 _HOUR_SECONDS = 3_600
 
@@ -107,7 +109,7 @@ def values_of(entity: Known) -> Iterable[tuple[str, Value]]:
         failures = str(entity.failures) if entity.failures else None
         yield f"user:{entity.name}:login_failures", Value(failures, 2 * _HOUR_SECONDS)
     elif entity.kind == TYPED:
-        yield f"input:{entity.name}:users", Value(entity.as_input().as_text(), 30 * 24 * _HOUR_SECONDS)
+        yield f"input:{entity.name}:users", Value(entity.as_input().as_text(), SINCE * MINUTE_MS // 1000)
 
 
 @dataclass(slots=True)
@@ -140,7 +142,19 @@ def by_user(items: Sequence[tuple[str, Ended]]) -> list[Keyed]:
     return told
 
 
-def flags_by_user(items: Sequence[Flagged | FlagsRead]) -> list[Keyed]:
+def statuses_by_user(items: Sequence[StatusChanged | AllRead]) -> list[Keyed]:
+    """Turn changes of accounts into what Redis is to hold: nothing of those that are active."""
+    return [
+        (
+            shard_of_user(item.user_id),
+            {f"account:{item.user_id}:status": Value(None if item.status == ACTIVE else item.status)},
+        )
+        for item in items
+        if isinstance(item, StatusChanged)
+    ]
+
+
+def flags_by_user(items: Sequence[Flagged | AllRead]) -> list[Keyed]:
     """Tell a shard the flags of its users, and every shard that all old flags have been read."""
     told: list[Keyed] = []
     for item in items:
@@ -162,12 +176,12 @@ class LearnProfiles:
     _unread: set[int] | None = None
     """Partitions of the flags topic; None before the first was heard of."""
 
-    def __call__(self, item: Ended | Flagged | FlagsRead) -> int:
+    def __call__(self, item: Ended | Flagged | AllRead) -> int:
         """Take note of a flag, or learn from what is due; return how many sessions were learned from."""
         if isinstance(item, Flagged):
             self.state.flag(item.session_id, item.at_ms)
             return 0
-        if isinstance(item, FlagsRead):
+        if isinstance(item, AllRead):
             self._unread = (set(range(item.of)) if self._unread is None else self._unread) - {item.partition}
         else:
             self._wait(item)

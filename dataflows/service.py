@@ -27,6 +27,11 @@ class Service(Process):
             settings.model_dir, (Level("review", settings.review_above), Level("block", settings.block_above))
         )
 
+    def rights(self) -> dict[str, str]:
+        """Return what the fraud flow needs of Kafka: `READ` or `WRITE`, by topic."""
+        settings = self.settings
+        return super().rights() | {settings.flags_topic: "WRITE", settings.dead_letters_topic: "WRITE"}
+
     def prepare(self) -> None:
         """Open the deployed model, and have it work once.
 

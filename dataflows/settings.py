@@ -31,6 +31,7 @@ class Settings:
     events_topic: str
     flags_topic: str
     dead_letters_topic: str
+    status_topic: str
     schema_registry_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     enrichment: Enrichment
@@ -78,6 +79,7 @@ class Settings:
             events_topic=read.text("EVENTS_TOPIC", "clickstream-events"),
             flags_topic=read.text("FLAGS_TOPIC", "fraud-flags"),
             dead_letters_topic=read.text("DEAD_LETTERS_TOPIC", "clickstream-dead-letters"),
+            status_topic=read.text("STATUS_TOPIC", "account-status"),
             schema_registry_url=read.url("SCHEMA_REGISTRY_URL", ("http", "https"), ""),
             redis_url=read.url("REDIS_URL", ("redis", "rediss", "unix"), "redis://127.0.0.1:6379/0"),
             enrichment=read.one_of("ENRICHMENT", get_args(Enrichment), "redis"),

@@ -22,8 +22,8 @@ from schemas.events import INPUT, LOGIN_FAILED
 DEVICE, USER, ADDRESS, TYPED = "device", "user", "address", "input"
 KINDS = (DEVICE, USER, ADDRESS, TYPED)
 
-USERS, SESSIONS, FAILURES, DAYS, DEVICES = range(5)
-"""Relations. Members are codes of users, sessions and devices; of `FAILURES` minutes; of `DAYS` days since 1970."""
+USERS, SESSIONS, FAILURES, PERIODS, DEVICES = range(5)
+"""Relations. Members are codes of users, sessions and devices; of `FAILURES` minutes; of `PERIODS` which ten days."""
 
 MINUTE_MS = 60_000
 HOUR, DAY = 60, 24 * 60
@@ -31,12 +31,13 @@ LATENESS = 60
 """Minutes that an event may be late."""
 MOST_MEMBERS = 256
 """Of one entity in one relation: more say no more."""
-SINCE_DAYS = 30
+PERIOD, SINCE = 10 * DAY, 60 * DAY
+"""For so long an input is known by its first minute in each period: longer than a mule lasts, and few facts."""
 KEEP = {
     USERS: DAY + LATENESS,
     SESSIONS: HOUR + LATENESS,
     FAILURES: HOUR + LATENESS,
-    DAYS: SINCE_DAYS * DAY + LATENESS,
+    PERIODS: SINCE + LATENESS,
     DEVICES: DAY + LATENESS,
 }
 """For how long facts count, in minutes, and the lateness besides."""
@@ -52,7 +53,7 @@ class Known(NamedTuple):
         newest_users: Codes (32 bits) of the newest of them, newest first, for inputs.
         sessions: Different sessions in an hour, for devices.
         failures: Failed logins in an hour; this and all other counts end at `MOST_MEMBERS`.
-        since_ms: The first time in 30 days, for inputs.
+        since_ms: The first time in 60 days, for inputs.
     """
 
     kind: str
@@ -145,7 +146,7 @@ def observe(frame: pl.DataFrame, columns: EventColumns) -> Observed:
         (ADDRESS, USERS, user, None),
         (ADDRESS, FAILURES, minute.astype(np.uint64), failed),
         (TYPED, USERS, user, None),
-        (TYPED, DAYS, (minute // DAY).astype(np.uint64), None),
+        (TYPED, PERIODS, (minute // PERIOD).astype(np.uint64), None),
     )
     code = {kind: entity_code(kind, of[kind]) for kind in KINDS}
     facts = []
@@ -190,8 +191,8 @@ def known(facts: Facts, observed: Observed) -> list[Known]:
     users, sessions = count(USERS, DAY), count(SESSIONS, HOUR)
     failures = count(FAILURES, HOUR, facts.count)
     since = np.full(len(starts), np.iinfo(np.uint32).max, dtype=np.uint32)
-    days = (facts.relation == DAYS) & (ago < SINCE_DAYS * DAY)
-    np.minimum.at(since, at[days], facts.first[days])
+    periods = (facts.relation == PERIODS) & (ago < SINCE)
+    np.minimum.at(since, at[periods], facts.first[periods])
     is_input = np.array([kind == TYPED for kind in observed.kinds], dtype=np.bool_)
     newest = _newest_users(facts, at, (facts.relation == USERS) & (ago < DAY) & is_input[at], len(starts))
     since_ms = np.where(is_input, since.astype(np.int64) * MINUTE_MS, 0).tolist()

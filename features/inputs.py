@@ -20,7 +20,7 @@ class KnownInput(NamedTuple):
     """One masked input.
 
     Attributes:
-        since_ms: When anybody first typed it.
+        since_ms: When anybody first typed it, in the last 60 days.
         users: How many users did in the last 24 h, at most `MOST_USERS`.
         newest: The codes of the newest of them, the newest first, at most `NEWEST`.
     """

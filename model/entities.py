@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import polars as pl
 
-from features.entities import DAY, HOUR, MINUTE_MS, MOST_MEMBERS, SINCE_DAYS, device_risk
+from features.entities import DAY, HOUR, MINUTE_MS, MOST_MEMBERS, PERIOD, SINCE, device_risk
 from features.inputs import NEWEST, KnownInput, user_code
 from schemas.events import LOGIN_FAILED
 
@@ -85,25 +85,25 @@ class _Device:
 
 @dataclass(slots=True)
 class _Input:
-    """What is known of a masked input: its users, and the days on which it was typed with the first minute of each."""
+    """What is known of a masked input: its users, and by period in which it was typed the first and the last minute."""
 
     users: _Recent = field(default_factory=lambda: _Recent(DAY))
-    days: dict[int, tuple[int, int]] = field(default_factory=dict)
+    periods: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def at(self, minute: int) -> KnownInput:
         """Return what is known."""
-        for day in [day for day, (_, last) in self.days.items() if minute - last >= SINCE_DAYS * DAY]:
-            del self.days[day]
+        for period in [period for period, (_, last) in self.periods.items() if minute - last >= SINCE]:
+            del self.periods[period]
         users = self.users.at(minute)
         newest = tuple(user_code(user) for user in islice(reversed(users), NEWEST))
-        first = min((first for first, _ in self.days.values()), default=0)
+        first = min((first for first, _ in self.periods.values()), default=0)
         return KnownInput(first * MINUTE_MS, min(len(users), MOST_MEMBERS), newest)
 
     def add(self, user: str, minute: int) -> None:
         """Note that a user types it."""
         self.users.add(user, minute)
-        first, last = self.days.get(minute // DAY, (minute, minute))
-        self.days[minute // DAY] = (min(first, minute), max(last, minute))
+        first, last = self.periods.get(minute // PERIOD, (minute, minute))
+        self.periods[minute // PERIOD] = (min(first, minute), max(last, minute))
 
 
 def with_entities(frame: pl.DataFrame) -> pl.DataFrame:

@@ -86,7 +86,9 @@ SESSIONS_LEARNED = _counter("fraud_sessions_learned", "Sessions that profiles of
 SESSIONS_UNLEARNED = _counter(
     "fraud_sessions_unlearned", "Sessions given up because too many waited to be learned from"
 )
-FLAGS_UNREADABLE = _counter("fraud_flags_unreadable", "Records of the flags topic that are no flag")
+RECORDS_REFUSED = _counter(
+    "fraud_records_refused", "Records of small topics that say what they should not", "topic", "reason"
+)
 VECTORS_WRITTEN = _counter("fraud_vectors_written", "Session hashes written to Redis")
 VECTOR_VISIBLE = BatchHistogram(
     "fraud_vector_visible_seconds",

@@ -13,7 +13,7 @@ from schemas.definitions import bare, load_definition
 from schemas.framing import unframe
 from schemas.writers import WriterSchema
 
-__all__ = ["DEAD_LETTER", "EVENT", "FLAG", "Schema", "frame", "local_writers", "read", "unframe"]
+__all__ = ["ACCOUNT_STATUS", "DEAD_LETTER", "EVENT", "FLAG", "Schema", "frame", "local_writers", "read", "unframe"]
 
 _IDS: dict[str, int] = json.loads(Path(__file__).with_name("ids.json").read_text("utf-8"))
 
@@ -47,6 +47,8 @@ FLAG = Schema.load("fraud_flag")
 FLAG_1 = Schema.load("fraud_flag_1")
 """Flags as 0.1.0 wrote them: reasons without the user's usual value."""
 DEAD_LETTER = Schema.load("dead_letter")
+ACCOUNT_STATUS = Schema.load("account_status")
+_OURS = (EVENT, FLAG, FLAG_1, DEAD_LETTER, ACCOUNT_STATUS)
 
 
 def frame(schema_id: int, schema: Schema, record: dict[str, Any]) -> bytes:
@@ -76,4 +78,4 @@ def read(schema: Schema, value: bytes) -> dict[str, Any]:
 
 def local_writers() -> dict[int, WriterSchema]:
     """Return what stands in for a registry: our own schemas by their ids; all but the event are `wrong_schema`."""
-    return {schema.id: WriterSchema.from_definition(schema.definition) for schema in (EVENT, FLAG, FLAG_1, DEAD_LETTER)}
+    return {schema.id: WriterSchema.from_definition(schema.definition) for schema in _OURS}

@@ -71,16 +71,16 @@ def device_risk_text(users: int, sessions: int, failures: int) -> str:
 
 def _input(events: Events) -> str:
     users = _newest(events, "user_id", DAY)
-    since = min(map(_minute, _within_days(events))) * 60_000
+    since = min(map(_minute, _within_periods(events))) * 60_000
     codes = [f"{xxh64_intdigest(user.encode()) & 0xFFFFFFFF:08x}" if user else "00000000" for user in users[:4]]
     return " ".join([str(since), str(len(users)), *codes])
 
 
-def _within_days(events: Events) -> Events:
-    """Return the events of the days whose latest one is at most 30 days ago."""
+def _within_periods(events: Events) -> Events:
+    """Return the events of the periods of ten days whose latest one is at most 60 days ago."""
     now = max(map(_minute, events))
     latest: dict[int, int] = {}
     for event in events:
-        day = _minute(event) // DAY
-        latest[day] = max(_minute(event), latest.get(day, 0))
-    return [event for event in events if now - latest[_minute(event) // DAY] < 30 * DAY]
+        period = _minute(event) // (10 * DAY)
+        latest[period] = max(_minute(event), latest.get(period, 0))
+    return [event for event in events if now - latest[_minute(event) // (10 * DAY)] < 60 * DAY]

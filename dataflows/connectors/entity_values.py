@@ -67,7 +67,10 @@ class ValueOutbox:
 
 
 def _command(key: str, value: Value) -> tuple[str | int, ...]:
-    return ("DEL", key) if value.text is None else ("SET", key, value.text, "EX", value.ttl_seconds)
+    if value.text is None:
+        return "DEL", key
+    expiry = ("EX", value.ttl_seconds) if value.ttl_seconds else ()
+    return ("SET", key, value.text, *expiry)
 
 
 @dataclass(frozen=True, slots=True)

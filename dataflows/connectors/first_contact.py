@@ -6,7 +6,7 @@ wrong password, or without a right, must read that instead of waiting.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
@@ -36,11 +36,13 @@ class FirstContact:
 
     Args:
         settings: Where Kafka is and who we are.
+        rights: What the process needs: `READ` or `WRITE`, by topic.
         readiness: Told why we wait.
     """
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, rights: Mapping[str, str], readiness: Readiness) -> None:
         self._settings = settings
+        self._rights = rights
         self._readiness = readiness
         self._heard: KafkaError | None = None
         self._refusal: KafkaError | None = None
@@ -106,23 +108,21 @@ class FirstContact:
 
     def _check_rights(self, admin: AdminClient) -> None:
         """See that we have every right now: the first flag may be hours away."""
-        missing = list(_missing_rights(admin, self._settings))
+        missing = list(_missing_rights(admin, self._rights, self._settings.kafka_group))
         if missing:
             user = self._settings.kafka_sasl_username or "this client"
             msg = f"Kafka does not grant {user} what the service needs: {', '.join(missing)}; {_RIGHTS_ARE_IN}"
             raise StartError(msg)
 
 
-def _missing_rights(admin: AdminClient, settings: Settings) -> Iterator[str]:
+def _missing_rights(admin: AdminClient, needed: Mapping[str, str], group: str) -> Iterator[str]:
     """Give the rights that Kafka says we lack; what it does not say shows when it is used."""
-    needed = {settings.events_topic: "READ", settings.flags_topic: "WRITE", settings.dead_letters_topic: "WRITE"}
     topics = admin.describe_topics(
         TopicCollection(list(needed)), include_authorized_operations=True, request_timeout=_ASK_SECONDS
     )
     for name, right in needed.items():
         if not _has_right(topics[name], right):
             yield f"{right} on topic {name}"
-    group = settings.kafka_group
     groups = admin.describe_consumer_groups([group], include_authorized_operations=True, request_timeout=_ASK_SECONDS)
     if not _has_right(groups[group], "READ"):
         yield f"READ on group {group}"

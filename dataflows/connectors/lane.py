@@ -1,6 +1,7 @@
 """Which partitions are ours, and whether Kafka has what we need: asked once, at the start."""
 
 import logging
+from collections.abc import Mapping
 
 from confluent_kafka import Consumer
 
@@ -18,11 +19,14 @@ class Lane:
 
     Args:
         settings: Where Kafka is, the topics, the lane.
+        rights: What the process needs: `READ` or `WRITE`, by topic.
         readiness: Told why we wait.
     """
 
-    def __init__(self, settings: Settings, readiness: Readiness) -> None:
+    def __init__(self, settings: Settings, rights: Mapping[str, str], readiness: Readiness) -> None:
         self._settings = settings
+        self._rights = rights
+        self._topics: dict[str, list[int]] = {}
         self._readiness = readiness
         self._every: list[int] = []
         self._partitions: list[int] | None = None
@@ -35,13 +39,13 @@ class Lane:
             StartError: If Kafka does not answer in time or refuses us, or a topic or a right is missing.
         """
         if self._partitions is None:
-            topics = FirstContact(self._settings, self._readiness).topics()
-            wanted = (self._settings.events_topic, self._settings.flags_topic, self._settings.dead_letters_topic)
-            for name in wanted:
+            topics = FirstContact(self._settings, self._rights, self._readiness).topics()
+            for name in self._rights:
                 if name not in topics or topics[name].error is not None:
                     msg = f"Kafka at {self._settings.kafka_bootstrap_servers} has no topic {name}: {_HOW_TO_CREATE}"
                     raise StartError(msg)
-            every = sorted(topics[self._settings.events_topic].partitions)
+            self._topics = {name: sorted(topics[name].partitions) for name in self._rights}
+            every = self._topics[self._settings.events_topic]
             ours = [p for p in every if p % self._settings.lanes == self._settings.lane]
             if not ours:
                 msg = (
@@ -51,6 +55,11 @@ class Lane:
             self._every, self._partitions = every, ours
             self._readiness.report("kafka")
         return self._partitions
+
+    def partitions_of(self, topic: str) -> list[int]:
+        """Return the partitions of another topic that the process needs, in rising order."""
+        self.partitions()
+        return self._topics[topic]
 
     def keys(self) -> list[str]:
         """Return the partitions as the engine's keys."""

@@ -86,6 +86,7 @@ class Start:
             "clickstream-events": settings.events_topic,
             "fraud-flags": settings.flags_topic,
             "clickstream-dead-letters": settings.dead_letters_topic,
+            "account-status": settings.status_topic,
         }
         topics = [replace(topic, name=names.get(topic.name, topic.name)) for topic in load_topics()]
         if _KAFKA in self.env:

@@ -14,6 +14,8 @@ import pytest
 import redis
 
 from dataflows.risk import settings_from
+from dataflows.risk_items import RefusedRecordError, StatusChanged
+from dataflows.risk_records import flag_of, status_of
 from infra.embedded import EmbeddedKafka, EmbeddedRedis
 from model.profiles import profiles_after
 from model.simulator import SimulatorConfig, history
@@ -26,15 +28,16 @@ from tests.service import PARTITIONS, RunningService, Setting
 
 START_MS = 1_749_513_600_000
 MINUTE_MS = 60_000
-PATTERNS = ("risk:*", "user:*", "input:*", "profile:*")
+PATTERNS = ("account:*", "risk:*", "user:*", "input:*", "profile:*")
 
 
 @pytest.fixture
 def setting(
     embedded_kafka: EmbeddedKafka, empty_redis: EmbeddedRedis, new_topics: NewTopics, tmp_path: Path
 ) -> Iterator[Setting]:
-    topics = new_topics("events", "flags", "dead-letters", partitions=PARTITIONS)
-    made = Setting(embedded_kafka, empty_redis.url, topics, tmp_path / "no-model", tmp_path)
+    *topics, statuses = new_topics("events", "flags", "dead-letters", "statuses", partitions=PARTITIONS)
+    env = {"STATUS_TOPIC": statuses}
+    made = Setting(embedded_kafka, empty_redis.url, topics, tmp_path / "no-model", tmp_path, env=env)
     yield made
     made.redis.close()
 
@@ -63,12 +66,25 @@ class Weeks:
         first = {record["session_id"]: record for record in reversed(self.records)}
         return [a_flag(first[session_id]) for session_id in self.flagged]
 
+    def statuses(self) -> list[tuple[str, bytes]]:
+        """Give accounts that are locked, and half of them opened again; of these every other one is blocked then."""
+        told = [(user, "locked") for user in range(60)]
+        told += [(user, "active") for user in range(0, 60, 2)] + [(user, "blocked") for user in range(0, 60, 4)]
+        return [(f"u-{user}", a_status(user_id=f"u-{user}", status=status)) for user, status in told]
+
     def expected(self) -> dict[str, bytes]:
         """Give what Redis should hold."""
         fraud = pl.DataFrame({"session_id": self.flagged, "known_at": [0] * len(self.flagged)})
         users, profiles = profiles_after(self.frame, fraud)
         values = {key: text.encode() for key, text in entity_values([*self.records, *self.after]).items()}
+        values |= {f"account:u-{number}:status": b"blocked" for number in range(0, 60, 4)}
+        values |= {f"account:u-{number}:status": b"locked" for number in range(1, 60, 2)}
         return values | {f"profile:{user}": one.tobytes() for user, one in zip(users, profiles, strict=True)}
+
+
+def a_status(**fields: Any) -> bytes:
+    record = {"user_id": "u-1", "status": "locked", "changed_at": START_MS} | fields
+    return catalogue.frame(catalogue.ACCOUNT_STATUS.id, catalogue.ACCOUNT_STATUS, record)
 
 
 def a_flag(event: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +140,7 @@ def test_killed_again_and_again_it_leaves_in_redis_what_all_events_give(
     weeks, dice = Weeks(seed), random.Random(seed)
     flags = [(flag["session_id"], catalogue.frame(catalogue.FLAG.id, catalogue.FLAG, flag)) for flag in weeks.flags()]
     setting.produce_to(setting.flags, [*flags, ("nobody", b"no flag")])
+    setting.produce_to(setting.env["STATUS_TOPIC"], [*weeks.statuses(), ("u-1", b"no status")])
     records = weeks.produced()
     cuts = [0, *sorted(dice.sample(range(len(records)), kills)), len(records)]
     client = redis.Redis.from_url(empty_redis.url)
@@ -144,6 +161,7 @@ def test_while_redis_is_away_values_and_sessions_wait(setting: Setting, tmp_path
     weeks, server = Weeks(3), EmbeddedRedis(tmp_path)
     flags = [(flag["session_id"], catalogue.frame(catalogue.FLAG.id, catalogue.FLAG, flag)) for flag in weeks.flags()]
     setting.produce_to(setting.flags, flags)
+    setting.produce_to(setting.env["STATUS_TOPIC"], weeks.statuses())
     *most, last = weeks.produced()
     setting.produce(most)
     with running({**setting.env, "REDIS_URL": server.url}, setting.store, tmp_path / "log", 1) as service:
@@ -154,6 +172,31 @@ def test_while_redis_is_away_values_and_sessions_wait(setting: Setting, tmp_path
             setting.produce([last])
             wait_until_equal(client, weeks.expected(), service)
             assert service.stop(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"status": "frozen"}, "unknown_status"),
+        ({"status": ""}, "unknown_status"),
+        ({"changed_at": START_MS + 6 * MINUTE_MS}, "future"),
+        ({"user_id": ""}, "missing_id"),
+    ],
+)
+def test_a_status_that_is_none_is_refused_with_a_reason(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(RefusedRecordError) as refused:
+        status_of(a_status(**fields), START_MS)
+
+    assert refused.value.reason == reason
+
+
+def test_records_that_say_nothing_are_refused_and_a_good_status_is_read() -> None:
+    for read in (status_of, flag_of):
+        with pytest.raises(RefusedRecordError, match="expected a record of") as refused:
+            read(b"\x00\x00\x00\x00\x04\xff", START_MS)
+        assert refused.value.reason == "undecodable"
+
+    assert status_of(a_status(changed_at=START_MS + 4 * MINUTE_MS), START_MS) == StatusChanged("u-1", "locked")
 
 
 def test_it_reads_all_partitions_under_a_group_and_a_port_of_its_own() -> None:

@@ -1,5 +1,6 @@
 import json
 
+from dataflows.risk import RiskProcess, settings_from
 from dataflows.settings import Settings
 from infra.secure_kafka import ACLS_FILE, Acl, load_acls
 from infra.topics import load_topics
@@ -22,8 +23,20 @@ def test_the_service_is_granted_what_its_own_settings_name() -> None:
     }
 
 
+def test_the_risk_flow_is_granted_what_its_own_settings_name() -> None:
+    process = RiskProcess(settings_from({}))
+
+    needed = {(right, "topic", topic) for topic, right in process.rights().items()}
+    granted = {(acl.operation, acl.resource, acl.name) for acl in load_acls("risk")}
+    assert granted == needed | {("READ", "group", process.settings.kafka_group)}
+
+
 def test_the_table_in_the_readme_lists_the_rights_of_the_file() -> None:
-    rows = [row.split(" | ")[:3] for row in README.splitlines() if row.startswith(("| service |", "| producer |"))]
+    rows = [
+        row.split(" | ")[:3]
+        for row in README.splitlines()
+        if row.startswith(("| service |", "| risk |", "| producer |"))
+    ]
 
     assert rows == [[f"| {acl.role}", acl.operation, f"{acl.resource} `{acl.name}`"] for acl in every_acl()]
 
@@ -33,5 +46,6 @@ def test_the_table_in_the_readme_lists_the_topics_of_the_file() -> None:
 
     assert list(rows) == [topic.name for topic in load_topics()]
     for topic in load_topics():
-        days = int(topic.config["retention.ms"]) // 86_400_000
-        assert f"| {topic.partitions} | {topic.replication} | {days} days |" in rows[topic.name]
+        is_compact = topic.config["cleanup.policy"] == "compact"
+        kept = "for good" if is_compact else f"{int(topic.config['retention.ms']) // 86_400_000} days"
+        assert f"| {topic.partitions} | {topic.replication} | {kept} |" in rows[topic.name]

@@ -11,7 +11,7 @@ from infra.topics import Topic, TopicsError, create_missing, load_topics
 def test_the_file_lists_the_topics_of_the_contract_with_four_partitions() -> None:
     listed = {topic.name: topic.partitions for topic in load_topics()}
 
-    assert listed == {"clickstream-events": 4, "fraud-flags": 4, "clickstream-dead-letters": 4}
+    assert listed == {"clickstream-events": 4, "fraud-flags": 4, "clickstream-dead-letters": 4, "account-status": 4}
 
 
 def test_an_existing_topic_is_left_alone_and_a_differing_count_is_reported(

@@ -37,7 +37,7 @@ def test_the_topics_command_creates_what_is_missing_once(
     first = topics.main(arguments), capsys.readouterr().out
     second = topics.main(arguments), capsys.readouterr().out
 
-    names = ("clickstream-events", "fraud-flags", "clickstream-dead-letters")
+    names = ("clickstream-events", "fraud-flags", "clickstream-dead-letters", "account-status")
     assert first == (0, "".join(f"{name}: created, 4 partitions, replication 1\n" for name in names))
     assert second == (0, "".join(f"{name}: exists, 4 partitions\n" for name in names))
     assert _partitions(real_kafka).items() >= dict.fromkeys(names, 4).items()

@@ -37,7 +37,7 @@ def expected(events: list[Event], at: int) -> tuple[float, ...]:
     risk = float(device_risk_text(users, sessions, failed("device_fingerprint")) or 0)
     typed = list(dict.fromkeys(each["user_id"] for each in reversed(seen("input_hash", DAY))))
     others = len(typed) - (event["user_id"] in typed[:NEWEST])
-    since = min((minute(each) * 60_000 for each in seen("input_hash", 30 * DAY)), default=0)
+    since = min((minute(each) * 60_000 for each in seen("input_hash", 60 * DAY)), default=0)
     return risk, float(failed("user_id")), float(others), float(since)
 
 
@@ -61,8 +61,8 @@ def test_a_user_who_types_the_same_again_is_alone() -> None:
     assert known["input_since_ms"].to_list() == [0.0, 60_000.0, 60_000.0]
 
 
-def test_an_input_that_nobody_typed_for_a_month_is_new_again() -> None:
-    dice, days = random.Random(1), [0, 20, 49, 80]
+def test_an_input_that_nobody_typed_for_two_months_is_new_again() -> None:
+    dice, days = random.Random(1), [0, 20, 79, 140]
     events = [{**some_events(1, 1, 1)[0], "event_type": "input", "input_hash": "h"} for _ in days]
     for day, event in zip(days, events, strict=True):
         event["timestamp"] = 1_749_513_600_000 + day * 86_400_000 + dice.randrange(60_000)

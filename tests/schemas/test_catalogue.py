@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from schemas import catalogue
-from schemas.catalogue import DEAD_LETTER, EVENT, FLAG
+from schemas.catalogue import ACCOUNT_STATUS, DEAD_LETTER, EVENT, FLAG
 from schemas.events import EVENT_TYPES
 from schemas.framing import FramingError
 from tests.schemas.builders import NOW_MS, an_event
@@ -75,10 +75,11 @@ def test_a_value_without_a_header_cannot_be_unframed(value: bytes) -> None:
 
 
 def test_ids_without_a_registry_are_stored_state() -> None:
-    assert {schema.name: schema.id for schema in (EVENT, catalogue.FLAG_1, FLAG, DEAD_LETTER)} == {
+    assert {schema.name: schema.id for schema in (EVENT, catalogue.FLAG_1, FLAG, DEAD_LETTER, ACCOUNT_STATUS)} == {
         "banking_ui_event": 1,
         "fraud_flag_1": 2,
         "dead_letter": 3,
+        "account_status": 4,
         "fraud_flag": 6,
     }
 
@@ -115,5 +116,6 @@ def test_only_the_event_can_be_read_as_an_event() -> None:
         1: (True, False),
         2: (False, True),
         3: (False, True),
+        4: (False, True),
         6: (False, True),
     }

@@ -7,6 +7,8 @@ from confluent_kafka import Producer
 
 from dataflows.connectors.lane import Lane
 from dataflows.ending import StartError
+from dataflows.service import Service
+from dataflows.settings import Settings
 from infra.embedded import EmbeddedKafka
 from infra.server_process import free_port
 from observability.health import Readiness
@@ -15,10 +17,14 @@ from tests.dataflows.running_flow import settings_for
 NewTopics = Callable[..., list[str]]
 
 
+def rights_of(settings: Settings) -> dict[str, str]:
+    return Service(settings).rights()
+
+
 def lane_of(kafka: EmbeddedKafka, topics: list[str], **env: str) -> Lane:
     names = dict(zip(("EVENTS_TOPIC", "FLAGS_TOPIC", "DEAD_LETTERS_TOPIC"), topics, strict=True))
     settings = settings_for(Path(), KAFKA_BOOTSTRAP_SERVERS=kafka.bootstrap_servers, **names, **env)
-    return Lane(settings, Readiness())
+    return Lane(settings, rights_of(settings), Readiness())
 
 
 def test_one_lane_has_all_partitions(embedded_kafka: EmbeddedKafka, new_topics: NewTopics) -> None:
@@ -88,7 +94,7 @@ def test_a_kafka_that_does_not_answer_is_one_clear_line_within_the_start_timeout
     began = time.monotonic()
 
     with pytest.raises(StartError, match=r"^Kafka at 127\.0\.0\.1:\d+ has not answered within 1 s: "):
-        Lane(settings, readiness).partitions()
+        Lane(settings, rights_of(settings), readiness).partitions()
 
     assert 0.9 < time.monotonic() - began < 2.5
     assert readiness.reasons["kafka"].startswith("no answer: ")
@@ -98,4 +104,4 @@ def test_a_ca_file_that_is_not_there_is_one_clear_line_at_once(tmp_path: Path) -
     tls = {"KAFKA_SECURITY_PROTOCOL": "ssl", "KAFKA_SSL_CA_LOCATION": str(tmp_path / "nothing.pem")}
 
     with pytest.raises(StartError, match=r"^the settings for Kafka cannot be used: .*ssl\.ca\.location"):
-        Lane(settings_for(Path(), **tls), Readiness()).partitions()
+        Lane(settings_for(Path(), **tls), rights_of(settings_for(Path(), **tls)), Readiness()).partitions()
