@@ -82,7 +82,7 @@ def build(process: Process, ends: Ends) -> Dataflow:
     # (partition, AdmittedBatch): events that count; the fraud flow sees to the others
 
     observed = op.flat_map_batch("observe", admitted, observe_entities)
-    # (shard, Touched): facts of devices, users, addresses, inputs
+    # (shard, Touched): facts of devices, users, inputs
     values = op.stateful_batch("entities", observed, partition_state(partial(UpdateEntities, late_ms), EntityState))
     # (shard, Values): what Redis is to hold of them
     statuses = op.input("statuses_in", flow, ends.statuses)

@@ -1,11 +1,11 @@
-"""What is known of devices, users, addresses and inputs from the events of all sessions: the risk flow's arithmetic.
+"""What is known of devices, users and inputs from the events of all sessions: the risk flow's arithmetic.
 
 Each event is a handful of facts (`features/facts.py`). After a batch, what the store is to hold of each entity that
 it touched is computed from that entity's facts, as of the latest minute in which it was seen. So the store ends with
 the same values in whatever order the events came.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ from features.facts import Facts
 from features.inputs import NEWEST, KnownInput
 from schemas.events import INPUT, LOGIN_FAILED
 
-DEVICE, USER, ADDRESS, TYPED = "device", "user", "address", "input"
-KINDS = (DEVICE, USER, ADDRESS, TYPED)
+DEVICE, USER, TYPED = "device", "user", "input"
+KINDS = (DEVICE, USER, TYPED)
 
 USERS, SESSIONS, FAILURES, PERIODS, DEVICES = range(5)
 """Relations. Members are codes of users, sessions and devices; of `FAILURES` minutes; of `PERIODS` which ten days."""
@@ -133,41 +133,51 @@ def observe(frame: pl.DataFrame, columns: EventColumns) -> Observed:
     """
     user, text = string_codes(frame, "user_id", "input_hash")
     minute = (columns.timestamp_ms // MINUTE_MS).astype(np.uint32)
-    failed = columns.type == LOGIN_FAILED
-    typed = (columns.type == INPUT) & (text != 0)
-    of = {DEVICE: columns.device, USER: user, ADDRESS: columns.ip, TYPED: np.where(typed, text, np.uint64(0))}
-    names = {DEVICE: "device_fingerprint", USER: "user_id", ADDRESS: "ip", TYPED: "input_hash"}
-    related: Sequence[tuple[str, int, NDArray[np.uint64], NDArray[np.bool_] | None]] = (
-        (DEVICE, USERS, user, None),
-        (DEVICE, SESSIONS, columns.session, None),
-        (DEVICE, FAILURES, minute.astype(np.uint64), failed),
-        (USER, DEVICES, columns.device, None),
-        (USER, FAILURES, minute.astype(np.uint64), failed),
-        (ADDRESS, USERS, user, None),
-        (ADDRESS, FAILURES, minute.astype(np.uint64), failed),
-        (TYPED, USERS, user, None),
-        (TYPED, PERIODS, (minute // PERIOD).astype(np.uint64), None),
+    rows = {
+        DEVICE: np.flatnonzero(columns.device),
+        USER: np.flatnonzero(user),
+        TYPED: np.flatnonzero((columns.type == INPUT) & (text != 0)),
+    }
+    names = {DEVICE: columns.device, USER: user, TYPED: text}
+    code = {kind: entity_code(kind, names[kind][rows[kind]]) for kind in KINDS}
+
+    def seen(kind: str, relation: int, member: NDArray[np.uint64], only: NDArray[np.bool_] | None = None) -> Facts:
+        mine, entity = rows[kind], code[kind]
+        if only is not None:
+            entity, mine = entity[only[mine]], mine[only[mine]]
+        relations, once = np.full(len(mine), relation, dtype=np.uint8), np.ones(len(mine), dtype=np.uint32)
+        return Facts(entity, relations, member[mine], minute[mine], minute[mine], once)
+
+    failed, at = columns.type == LOGIN_FAILED, minute.astype(np.uint64)
+    facts = Facts.merged(
+        [
+            seen(DEVICE, USERS, user),
+            seen(DEVICE, SESSIONS, columns.session),
+            seen(DEVICE, FAILURES, at, failed),
+            seen(USER, DEVICES, columns.device),
+            seen(USER, FAILURES, at, failed),
+            seen(TYPED, USERS, user),
+            seen(TYPED, PERIODS, at // np.uint64(PERIOD)),
+        ]
     )
-    code = {kind: entity_code(kind, of[kind]) for kind in KINDS}
-    facts = []
-    for kind, relation, member, only in related:
-        rows = np.flatnonzero(of[kind] != 0) if only is None else np.flatnonzero((of[kind] != 0) & only)
-        facts.append(_facts(code[kind][rows], relation, member[rows], minute[rows]))
-    entities, kinds, texts = [], list[str](), list[str]()
-    for kind in KINDS:
-        rows = np.flatnonzero(of[kind] != 0)
-        codes, first = np.unique(code[kind][rows], return_index=True)
-        entities.append(codes)
-        kinds += [kind] * len(codes)
-        texts += frame[names[kind]].gather(rows[first]).to_list()
-    every = np.concatenate(entities)
-    order = np.argsort(every).tolist()
-    return Observed(Facts.merged(facts), every[order], [kinds[at] for at in order], [texts[at] for at in order])
+    return Observed(facts, *_named(frame, rows, code))
 
 
-def _facts(entity: NDArray[np.uint64], relation: int, member: NDArray[np.uint64], minute: NDArray[np.uint32]) -> Facts:
-    relations, once = np.full(len(entity), relation, dtype=np.uint8), np.ones(len(entity), dtype=np.uint32)
-    return Facts(entity, relations, member, minute, minute, once)
+def _named(
+    frame: pl.DataFrame, rows: Mapping[str, NDArray[np.intp]], code: Mapping[str, NDArray[np.uint64]]
+) -> tuple[NDArray[np.uint64], list[str], list[str]]:
+    """Return the codes of all entities of a batch, rising, with the kind and the name of each."""
+    found: list[tuple[int, str, str]] = []
+    for kind, column in ((DEVICE, "device_fingerprint"), (USER, "user_id"), (TYPED, "input_hash")):
+        codes, first = np.unique(code[kind], return_index=True)
+        texts = frame[column].gather(rows[kind][first]).to_list()
+        found += zip(codes.tolist(), [kind] * len(codes), texts, strict=True)
+    found.sort()
+    return (
+        np.array([entity for entity, _, _ in found], dtype=np.uint64),
+        [kind for _, kind, _ in found],
+        [name for _, _, name in found],
+    )
 
 
 def known(facts: Facts, observed: Observed) -> list[Known]:

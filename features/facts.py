@@ -1,4 +1,4 @@
-"""Facts about entities (devices, users, addresses, inputs) as sorted columns: what was seen with what, since when.
+"""Facts about entities (devices, users, inputs) as sorted columns: what was seen with what, since when.
 
 A fact is: entity E was seen in relation R with member M, first and last at these minutes, so many times. Two facts of
 the same three are one: the earlier first, the later last, the sum of the counts. So it makes no difference in which

@@ -16,7 +16,7 @@ from infra.secure_kafka import Acl, SecureKafka, load_acls
 from infra.tls import make_certificates
 from schemas import catalogue
 from tests.builders import a_session, framed
-from tests.service import PARTITIONS, Setting
+from tests.service import PARTITIONS, RunningService, Setting
 
 TOPICS = ["clickstream-events", "fraud-flags", "clickstream-dead-letters"]
 RIGHTS = load_acls("service")
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(REFUSED_SECONDS + 100)
 @pytest.fixture(scope="module")
 def kafka(secure_kafka: SecureKafka) -> SecureKafka:
     """The broker with our topics and the rights of the file."""
-    secure_kafka.create_topics(dict.fromkeys(TOPICS, PARTITIONS))
+    secure_kafka.create_topics(dict.fromkeys([*TOPICS, "account-status"], PARTITIONS))
     secure_kafka.grant("fraud", RIGHTS)
     secure_kafka.grant("clicks", load_acls("producer"))
     return secure_kafka
@@ -130,6 +130,28 @@ def test_the_service_works_with_the_rights_of_the_file_and_no_others(setting: Se
     assert letters == [b"no event"]
     assert sum(max(offset, 0) for offset in setting.committed()) == len(records)
     assert "not published" not in setting.log.read_text()
+
+
+def test_the_risk_flow_works_with_its_own_rights_and_without_one_it_names_it(
+    kafka: SecureKafka, empty_redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    rights = load_acls("risk")
+    lacking = next(right for right in rights if right.name == "account-status")
+    for user, granted in (("risk", rights), ("risk-without", [right for right in rights if right != lacking])):
+        kafka.set_password(user, f"the password of {user}")
+        kafka.grant(user, granted)
+    produce(kafka, an_attack("attack-of-another"))
+    settings = [setting_of(user, kafka, empty_redis, tmp_path, tmp_path / user) for user in ("risk", "risk-without")]
+    risk, refused = (RunningService(each.env, each.store, each.log, "risk") for each in settings)
+    try:
+        risk.wait_for(lambda: settings[0].redis.get("user:u-1:login_failures") is not None)
+        assert risk.stop(signal.SIGTERM) == 0
+        assert refused.process.wait(timeout=REFUSED_SECONDS) == 1
+    finally:
+        for service in (risk, refused):
+            service.process.kill()
+            service.process.wait()
+    assert name_of(lacking) in settings[1].log.read_text().splitlines()[-1]
 
 
 @pytest.mark.parametrize("right", [name_of(right) for right in RIGHTS])
