@@ -4,6 +4,7 @@ import atexit
 import logging
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from confluent_kafka import KafkaError
 
@@ -28,6 +29,9 @@ class Process:
         settings: Read once.
         ending: Says when to stop.
     """
+
+    idle_wait = timedelta(milliseconds=2)
+    """How long a partition is left alone after what was pending has been taken."""
 
     def __init__(self, settings: Settings, ending: Ending | None = None) -> None:
         self.settings = settings

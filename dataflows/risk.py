@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -51,6 +52,9 @@ METRICS_PORT = "9401"
 
 class RiskProcess(Process):
     """The process of the risk flow."""
+
+    idle_wait = timedelta(milliseconds=100)
+    """Nobody waits for a single event here, and larger batches cost a tenth an event."""
 
     def rights(self) -> dict[str, str]:
         """Return what the risk flow needs of Kafka: `READ` or `WRITE`, by topic."""

@@ -31,7 +31,6 @@ logger = logging.getLogger("fraud.source")
 BATCH_RECORDS = 20_000
 """The most records of one poll: what is pending is taken, so a batch is small while we keep up."""
 
-_IDLE_WAIT = timedelta(milliseconds=2)
 _HELD_WAIT = timedelta(milliseconds=100)
 _FOR_GOOD = frozenset(
     {
@@ -299,7 +298,7 @@ class EventsPart(StatefulSourcePartition[_KEYED, bytes]):
         """Come back at once while there is something to do."""
         if self.has_pending:
             return None
-        return datetime.now(UTC) + (_HELD_WAIT if self._held else _IDLE_WAIT)
+        return datetime.now(UTC) + (_HELD_WAIT if self._held else self._poll.service.idle_wait)
 
     def snapshot(self) -> bytes:
         """Return the position. The one returned before is durable now, and a new configuration takes over here."""
