@@ -16,6 +16,7 @@ from model.scorer import Scorer
 from model.simulated import world
 from model.simulator import SimulatorConfig
 from tests.model.a_behaviour import written
+from tests.model.test_metrics import some_examples
 
 SMALL = Plan(max_iter=20, max_leaf_nodes=15)
 BANK = SimulatorConfig(customers=250, attack_share=0.1)
@@ -170,3 +171,14 @@ def test_evaluation_without_a_model_is_refused_in_one_line(tmp_path: Path, capsy
     refused = capsys.readouterr().err
     assert "current: cannot be read: No such file" in refused
     assert refused.count("\n") == 1
+
+
+def test_rare_kinds_of_attack_weigh_more_and_all_of_them_together_as_before() -> None:
+    rows = [(0, 0, HONEST, False)] * 50 + [(1, 1, "common", False)] * 36 + [(2, 1, "rare", False)] * 4
+
+    weighed = prepared(some_examples(rows), 1, 10**9)
+
+    of = {kind: weighed.weight[: len(rows)][weighed.kind[: len(rows)] == kind] for kind in (HONEST, "common", "rare")}
+    assert of[HONEST].tolist() == [1.0] * 50
+    assert of["rare"][0] / of["common"][0] == pytest.approx(3.0)
+    assert of["rare"].sum() + of["common"].sum() == pytest.approx(40.0)
