@@ -106,7 +106,7 @@ def joined(parts: Iterable[Parts]) -> Parts:
 
 
 def prepared(train: Examples, seed: int, most_rows: int) -> Examples:
-    """Return the rows that a model is fitted on: not too many, rare attacks heavier, and of some users nothing known."""
+    """Return the rows that a model is fitted on: not too many, rare attacks heavier, of some users nothing known."""
     dice = np.random.default_rng(seed)
     thinned = _with_even_kinds(_thinned(train, dice, most_rows))
     chosen = dice.random(int(thinned.session.max()) + 1) < UNKNOWN_SHARE
