@@ -15,26 +15,23 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from dataflows.beginning import begin
 from dataflows.connectors.enrichment import Enrich
 from dataflows.connectors.kafka_sink import Deliveries, KafkaSink
 from dataflows.connectors.page_counts import PageCountSink
 from dataflows.connectors.source import EventsSource
 from dataflows.connectors.vectors import VectorSink
-from dataflows.ending import StartError
 from dataflows.flags import DeadLetterMessages, FlagMessages
 from dataflows.partition_pieces import state_in_pieces, with_pieces
 from dataflows.partition_state import partition_state
-from dataflows.recovery import claim, process_id, recovery_directory, worker_count
+from dataflows.recovery import worker_count
 from dataflows.service import Service
 from dataflows.settings import Settings, SettingsError
 from dataflows.steps import Admit, CountPages, Decide, Decode, Score, UpdateSessions
-from dataflows.warm_up import let_the_collector_rest
 from features.admission import Admission
 from features.live_sessions import LiveSessions
 from features.page_windows import PageWindows
 from model.decision import Decisions
-
-BAD_SETTING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +90,7 @@ def live_ends(service: Service) -> Ends:
 
 def flow() -> Dataflow:
     """Build the flow of this process: what ``python -m bytewax.run dataflows.fraud`` calls."""
-    try:
-        service = Service(_settings())
-        store = recovery_directory(sys.argv, os.environ)
-        if store is not None:
-            service.store_lock = claim(store, process_id(sys.argv, os.environ))
-    except (SettingsError, StartError) as error:
-        sys.stderr.write(f"fraud: {error}\n")
-        raise SystemExit(BAD_SETTING) from None
-    service.ending.take_over()
-    let_the_collector_rest()
+    service = begin("fraud", lambda: Service(_settings()))
     return build(service, live_ends(service))
 
 

@@ -6,7 +6,6 @@ spread over all of them, so here the engine shuffles, by a fixed number of shard
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -18,14 +17,13 @@ from bytewax.dataflow import Dataflow
 from bytewax.inputs import Source
 from bytewax.outputs import Sink
 
+from dataflows.beginning import begin
 from dataflows.connectors.entity_values import EntityValueSink
 from dataflows.connectors.profile_store import ProfileStore
 from dataflows.connectors.records_source import RecordsSource
 from dataflows.connectors.source import EventsSource
-from dataflows.ending import StartError
 from dataflows.partition_state import partition_state
 from dataflows.process import Process
-from dataflows.recovery import claim, process_id, recovery_directory
 from dataflows.risk_records import flag_of, status_of
 from dataflows.risk_steps import (
     SHARDS,
@@ -38,14 +36,12 @@ from dataflows.risk_steps import (
     observe_entities,
     statuses_by_user,
 )
-from dataflows.settings import Settings, SettingsError
+from dataflows.settings import Settings
 from dataflows.steps import Admit, Decode
-from dataflows.warm_up import let_the_collector_rest
 from features.admission import Admission
 from features.learning import Learning
 from features.session_ends import SessionEnds
 
-BAD_SETTING = 2
 GROUP_SUFFIX = "-risk"
 METRICS_PORT = "9401"
 
@@ -114,16 +110,7 @@ def build(process: Process, ends: Ends) -> Dataflow:
 
 def flow() -> Dataflow:
     """Build the flow of this process: what ``python -m bytewax.run dataflows.risk`` calls."""
-    try:
-        process = RiskProcess(settings_from(os.environ))
-        store = recovery_directory(sys.argv, os.environ)
-        if store is not None:
-            process.store_lock = claim(store, process_id(sys.argv, os.environ))
-    except (SettingsError, StartError) as error:
-        sys.stderr.write(f"risk: {error}\n")
-        raise SystemExit(BAD_SETTING) from None
-    process.ending.take_over()
-    let_the_collector_rest()
+    process = begin("risk", lambda: RiskProcess(settings_from(os.environ)))
     return build(process, live_ends(process))
 
 
