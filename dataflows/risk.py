@@ -65,8 +65,8 @@ class Ends:
     flags: Source[Any]
     statuses: Source[Any]
     entity_values: Sink[Any]
-    learning: Callable[[], Learning]
-    """A shard that has learned nothing yet."""
+    expected: Callable[[], frozenset[int]]
+    """Partitions of the events that have some at the start; asked once the process is open."""
 
 
 def build(process: Process, ends: Ends) -> Dataflow:
@@ -83,7 +83,9 @@ def build(process: Process, ends: Ends) -> Dataflow:
 
     observed = op.flat_map_batch("observe", admitted, observe_entities)
     # (shard, Touched): facts of devices, users, inputs
-    values = op.stateful_batch("entities", observed, partition_state(partial(UpdateEntities, late_ms), EntityState))
+    values = op.stateful_batch(
+        "entities", observed, partition_state(partial(UpdateEntities, late_ms), lambda: EntityState(ends.expected()))
+    )
     # (shard, Values): what Redis is to hold of them
     statuses = op.input("statuses_in", flow, ends.statuses)
     # StatusChanged: accounts that were locked, or opened again
@@ -103,7 +105,9 @@ def build(process: Process, ends: Ends) -> Dataflow:
     # (shard, the same)
     store = ProfileStore(settings.redis_url, process.readiness)
     to_learn = op.merge("to_learn", by_shard, flagged)
-    op.stateful_batch("learn", to_learn, partition_state(partial(LearnProfiles, store), ends.learning))
+    op.stateful_batch(
+        "learn", to_learn, partition_state(partial(LearnProfiles, store), lambda: Learning(ends.expected()))
+    )
     # profiles are read, taught and written in the step
     return flow
 
@@ -121,7 +125,7 @@ def live_ends(process: Process) -> Ends:
         flags=RecordsSource(process, process.settings.flags_topic, flag_of),
         statuses=RecordsSource(process, process.settings.status_topic, status_of),
         entity_values=EntityValueSink(process, SHARDS),
-        learning=lambda: Learning(process.lane.with_records()),
+        expected=process.lane.with_records,
     )
 
 

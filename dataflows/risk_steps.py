@@ -29,7 +29,7 @@ from features.facts import FactTable
 from features.learning import Learning, learn
 from features.session_ends import EndedSessions, SessionEnds
 from features.snapshot import pack, unpack
-from features.watermarks import lowest
+from features.watermarks import Watermarks
 from observability import metrics
 
 SHARDS = 16
@@ -59,22 +59,26 @@ def observe_entities(items: Sequence[tuple[str, AdmittedBatch]]) -> list[Keyed]:
 
 
 class EntityState:
-    """What one shard knows, and how far the partitions are that it heard of."""
+    """What one shard knows, and how far the partitions are.
 
-    def __init__(self) -> None:
+    Args:
+        expected: Partitions that have events: nothing is forgotten before each of them was heard of.
+    """
+
+    def __init__(self, expected: frozenset[int] = frozenset()) -> None:
         self.facts = FactTable(KEEP, MOST_MEMBERS)
-        self.watermarks_ms: dict[int, int] = {}
+        self.watermarks = Watermarks(expected)
 
     def snapshot(self) -> bytes:
         """Return the state as bytes."""
         facts = np.frombuffer(self.facts.snapshot(), dtype=np.uint8)
-        return pack("entities", {"facts": facts}, {"watermarks_ms": list(self.watermarks_ms.items())})
+        return pack("entities", {"facts": facts}, {"watermarks_ms": self.watermarks.to_json()})
 
     def restore(self, stored: bytes) -> None:
         """Take over what a snapshot holds; raises `SnapshotError` if the bytes are something else."""
         snapshot = unpack("entities", stored)
         self.facts.restore(snapshot.columns["facts"].tobytes())
-        self.watermarks_ms = {int(partition): int(ms) for partition, ms in snapshot.scalars["watermarks_ms"]}
+        self.watermarks.restore(snapshot.scalars["watermarks_ms"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +95,10 @@ class UpdateEntities:
 
     def __call__(self, touched: Touched) -> Values:
         """Take note of a batch."""
-        state, partition = self.state, touched.partition
-        state.watermarks_ms[partition] = max(touched.watermark_ms, state.watermarks_ms.get(partition, 0))
+        state = self.state
+        state.watermarks.note(touched.partition, touched.watermark_ms)
         longer = max(self.lateness_ms // MINUTE_MS - LATENESS, 0)
-        state.facts.add(touched.observed.facts, lowest(state.watermarks_ms) // MINUTE_MS - longer)
+        state.facts.add(touched.observed.facts, state.watermarks.lowest_ms // MINUTE_MS - longer)
         facts = state.facts.of(touched.observed.entities)
         metrics.ENTITIES_EVICTED.inc(state.facts.evict(MOST_FACTS // SHARDS))
         return dict(value for each in known(facts, touched.observed) for value in values_of(each))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from features.profile import fold, read
 from features.session_ends import EndedSessions
 from features.snapshot import pack, pack_strings, unpack, unpack_strings
-from features.watermarks import lowest
+from features.watermarks import Watermarks
 
 _KIND = "learning"
 _FLAGGED_MS = 48 * 3_600_000
@@ -32,9 +32,8 @@ class Learning:
     """
 
     def __init__(self, expected: frozenset[int] = frozenset()) -> None:
-        self._expected = expected
         self._waiting = EndedSessions.none()
-        self._ended_before_ms: dict[int, int] = {}
+        self._ended_before = Watermarks(expected)
         self._flagged: dict[str, int] = {}
         """When sessions were flagged, event time."""
 
@@ -56,7 +55,7 @@ class Learning:
         Returns:
             How many had to go because too many wait.
         """
-        self._ended_before_ms[partition] = max(ended_before_ms, self._ended_before_ms.get(partition, 0))
+        self._ended_before.note(partition, ended_before_ms)
         self._waiting = self._waiting.joined(ended)
         too_many = max(len(self._waiting) - MOST_WAITING, 0)
         if too_many:
@@ -66,7 +65,7 @@ class Learning:
 
     def due(self) -> EndedSessions:
         """Return what may be learned now, in order of the ends; it goes on waiting until `learned` is called."""
-        low_ms = self._low_ms()
+        low_ms = self._ended_before.lowest_ms
         latest_ms, ids = self._waiting.learned.latest_ms, self._waiting.session_ids
         rows = np.flatnonzero(latest_ms < low_ms)
         rows = rows[[ids[at] not in self._flagged for at in rows.tolist()]] if len(rows) else rows
@@ -75,19 +74,16 @@ class Learning:
 
     def learned(self) -> None:
         """Forget what was due."""
-        low_ms = self._low_ms()
+        low_ms = self._ended_before.lowest_ms
         self._waiting = self._waiting.take(np.flatnonzero(self._waiting.learned.latest_ms >= low_ms))
         self._flagged = {name: at for name, at in self._flagged.items() if at > low_ms - _FLAGGED_MS}
-
-    def _low_ms(self) -> int:
-        return lowest(self._ended_before_ms) if self._expected <= self._ended_before_ms.keys() else 0
 
     def snapshot(self) -> bytes:
         """Return the state as bytes."""
         columns: dict[str, NDArray[Any]] = pack_strings(list(self._flagged))
         columns["flagged_ms"] = np.array(list(self._flagged.values()), dtype=np.int64)
         columns["waiting"] = np.frombuffer(self._waiting.to_bytes(), dtype=np.uint8)
-        return pack(_KIND, columns, {"ended_before_ms": list(self._ended_before_ms.items())})
+        return pack(_KIND, columns, {"ended_before_ms": self._ended_before.to_json()})
 
     def restore(self, stored: bytes) -> None:
         """Take over what a snapshot holds.
@@ -99,7 +95,7 @@ class Learning:
         self._waiting = EndedSessions.from_bytes(snapshot.columns["waiting"].tobytes())
         flagged_ms = snapshot.columns["flagged_ms"].tolist()
         self._flagged = dict(zip(unpack_strings(snapshot.columns), flagged_ms, strict=True))
-        self._ended_before_ms = {int(partition): int(ms) for partition, ms in snapshot.scalars["ended_before_ms"]}
+        self._ended_before.restore(snapshot.scalars["ended_before_ms"])
 
 
 def learn(stored: Mapping[str, bytes], ended: EndedSessions) -> dict[str, bytes]:

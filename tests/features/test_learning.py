@@ -14,7 +14,7 @@ from features.profile import NOBODY, fold, read
 from features.session import SESSION_GAP_MS
 from features.session_ends import EndedSessions, SessionEnds
 from features.snapshot import SnapshotError
-from features.watermarks import IDLE_MS, lowest
+from features.watermarks import IDLE_MS
 from model.profiles import profiles_after
 from model.simulator import SimulatorConfig, history
 from tests.builders import a_session, event_frame
@@ -132,8 +132,6 @@ def test_a_session_waits_for_the_partition_that_is_behind_unless_that_has_no_eve
 
     assert (before, len(learning.due())) == (0, 1)
     assert len(unheard.due()) == 0
-    assert lowest({}) == 0
-    assert lowest({0: 5, 1: 3}) == 3
 
 
 def test_what_a_profile_knows_is_not_learned_again() -> None:
