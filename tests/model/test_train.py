@@ -122,6 +122,8 @@ def test_command_trains_and_evaluation_measures_the_current_model_and_writes_its
     shelf, small = ArtifactShelf(tmp_path / "models"), ["--customers", "100", "--days", "20"]
     monkeypatch.setattr(evaluate, "CARD", tmp_path / "MODEL_CARD.md")
     monkeypatch.setattr(evaluate, "PLOTS", tmp_path / "card")
+    two = {family: FAMILIES[family] for family in ("rhythm", "what stores know")}  # each is a model more to fit
+    monkeypatch.setattr("model.ablation.FAMILIES", two)
 
     size = ["--worlds", "2", "--max-iter", "10", "--max-leaf-nodes", "15"]
     assert train.main([*small, *size, "--out", str(shelf.directory)]) == 0
@@ -135,6 +137,7 @@ def test_command_trains_and_evaluation_measures_the_current_model_and_writes_its
     card = (tmp_path / "MODEL_CARD.md").read_text()
     assert f"Model `{trained['model_id']}`" in card
     assert "| together |" in card
+    assert all(f"| {family} |" in card for family in two)
     for line in card.splitlines():
         if line.startswith("!["):
             assert (tmp_path / "card" / line.rpartition("/")[2].rstrip(")")).read_text().startswith("<?xml")
