@@ -30,6 +30,9 @@ class DriftWatch:
         self._reference = reference
         self._clock = clock
         self._window = Window(reference)
+        self._waiting: list[tuple[NDArray[Any], ...]] = []
+        """Rows that are counted together: to count a few costs as much as to count hundreds."""
+        self._waiting_rows = 0
         self._opened = self._counts_from = clock()
 
     @property
@@ -44,7 +47,11 @@ class DriftWatch:
             return
         taken = min(len(matrix), ROWS_A_SECOND)
         self._counts_from = now + taken / ROWS_A_SECOND
-        self._window.add(matrix[-taken:], place[-taken:], score[-taken:])
+        self._waiting.append((matrix[-taken:].copy(), place[-taken:], score[-taken:].copy()))
+        self._waiting_rows += taken
+        if self._waiting_rows >= ROWS_A_SECOND:
+            self._window.add(*(np.concatenate(rows) for rows in zip(*self._waiting, strict=True)))
+            self._waiting, self._waiting_rows = [], 0
         if now >= self._opened + _PUBLISH_SECONDS and (drift := self._window.drift()) is not None:
             _publish(drift)
             self._window, self._opened = Window(self._reference), now
