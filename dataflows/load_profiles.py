@@ -9,16 +9,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import redis
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
-from dataflows.connectors.profile_store import PROFILE_KEY, TTL_SECONDS
+from dataflows.connectors.profile_store import store_profiles, stored_profiles
 from dataflows.settings import Settings, SettingsError
-from features.profile import ProfileError, read
+from features.profile import read
 from model.command_line import argument_parser, refuse, say
 from model.history import TOPIC, HistoryError, read_stored
 from model.labels import LabelsError, read_labels
@@ -69,23 +68,16 @@ def write_profiles(client: redis.Redis, users: Sequence[str], profiles: NDArray[
     """
     written = 0
     for start in range(0, len(users), _AT_ONCE):
-        keys = [PROFILE_KEY.format(user) for user in users[start : start + _AT_ONCE]]
-        there: Any = client.mget(keys)
-        with client.pipeline(transaction=False) as pipeline:
-            for key, stored, profile in zip(keys, there, profiles[start : start + _AT_ONCE], strict=True):
-                if _latest_ms(stored) < profile["latest_ms"]:
-                    pipeline.set(key, profile.tobytes(), ex=TTL_SECONDS)
-                    written += 1
-            pipeline.execute()
+        some = users[start : start + _AT_ONCE]
+        there = read(list(stored_profiles(client, some).values()))
+        newer = {
+            user: profile.tobytes()
+            for user, profile, stored in zip(some, profiles[start : start + _AT_ONCE], there, strict=True)
+            if stored["latest_ms"] < profile["latest_ms"]
+        }
+        store_profiles(client, newer)
+        written += len(newer)
     return written
-
-
-def _latest_ms(stored: bytes | None) -> int:
-    """Return until when a stored profile knows its user, -1 where it is none."""
-    try:
-        return int(read([stored or b""])[0]["latest_ms"]) if stored else -1
-    except ProfileError:
-        return -1
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

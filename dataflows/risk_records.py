@@ -5,11 +5,10 @@ from typing import Any
 from dataflows.risk_items import Flagged, RefusedRecordError, StatusChanged
 from schemas import catalogue
 from schemas.catalogue import Schema
+from schemas.validation import MAX_AHEAD_MS
 
 STATUSES = ("active", "locked", "blocked", "suspended", "closed")
 """What a bank may say of an account; `active` is what an account is of which nothing is known."""
-_FUTURE_MS = 5 * 60_000
-"""As for events: later than Kafka's own time by more than this is a wrong clock."""
 
 
 def flag_of(value: bytes, _kafka_ms: int) -> Flagged:
@@ -28,7 +27,7 @@ def status_of(value: bytes, kafka_ms: int) -> StatusChanged:
     if record["status"] not in STATUSES:
         reason, msg = "unknown_status", f"expected one of {', '.join(STATUSES)}, got {record['status'][:32]!r}"
         raise RefusedRecordError(reason, msg)
-    if record["changed_at"] > kafka_ms + _FUTURE_MS:
+    if record["changed_at"] > kafka_ms + MAX_AHEAD_MS:
         reason, msg = "future", f"changed_at is {(record['changed_at'] - kafka_ms) // 1000} s after Kafka's own time"
         raise RefusedRecordError(reason, msg)
     if not record["user_id"]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dataflows.connectors import store_keys
 from dataflows.connectors.profile_store import ProfileStore
 from dataflows.items import AdmittedBatch
 from dataflows.risk_items import AllRead, Ended, Flagged, StatusChanged, Touched, Value, Values
@@ -108,12 +109,12 @@ def values_of(entity: Known) -> Iterable[tuple[str, Value]]:
     """Yield what Redis is to hold of an entity: nothing where it is neutral, so that a look-up finds nothing."""
     if entity.kind == DEVICE:
         risk = device_risk(entity.users, entity.sessions, entity.failures)
-        yield f"risk:{entity.name}:score", Value(f"{risk:g}" if risk else None, 24 * _HOUR_SECONDS)
+        yield store_keys.DEVICE_RISK.format(entity.name), Value(f"{risk:g}" if risk else None, 24 * _HOUR_SECONDS)
     elif entity.kind == USER:
         failures = str(entity.failures) if entity.failures else None
-        yield f"user:{entity.name}:login_failures", Value(failures, 2 * _HOUR_SECONDS)
+        yield store_keys.LOGIN_FAILURES.format(entity.name), Value(failures, 2 * _HOUR_SECONDS)
     elif entity.kind == TYPED:
-        yield f"input:{entity.name}:users", Value(entity.as_input().as_text(), SINCE * MINUTE_MS // 1000)
+        yield store_keys.INPUT.format(entity.name), Value(entity.as_input().as_text(), SINCE * MINUTE_MS // 1000)
 
 
 @dataclass(slots=True)
@@ -151,7 +152,7 @@ def statuses_by_user(items: Sequence[StatusChanged | AllRead]) -> list[Keyed]:
     return [
         (
             shard_of_user(item.user_id),
-            {f"account:{item.user_id}:status": Value(None if item.status == ACTIVE else item.status)},
+            {store_keys.ACCOUNT_STATUS.format(item.user_id): Value(None if item.status == ACTIVE else item.status)},
         )
         for item in items
         if isinstance(item, StatusChanged)
@@ -188,11 +189,9 @@ class LearnProfiles:
         if isinstance(item, AllRead):
             self._unread = (set(range(item.of)) if self._unread is None else self._unread) - {item.partition}
         else:
-            self._wait(item)
+            dropped = self.state.add(item.partition, item.ended_before_ms, item.sessions)
+            metrics.SESSIONS_UNLEARNED.inc(dropped)
         return 0 if self.store.rests or self._unread is None or self._unread else self._learn_due()
-
-    def _wait(self, item: Ended) -> None:
-        metrics.SESSIONS_UNLEARNED.inc(self.state.add(item.partition, item.ended_before_ms, item.sessions))
 
     def _learn_due(self) -> int:
         due = self.state.due()

@@ -17,6 +17,7 @@ import redis
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
+from dataflows.connectors import store_keys
 from dataflows.items import AdmittedBatch, EnrichedBatch
 from dataflows.service import Service
 from features.events import EventColumns
@@ -108,11 +109,11 @@ def _profile(stored: bytes) -> bytes:
 
 
 QUESTIONS = (
-    Question("device_risk", "device_fingerprint", "risk:{}:score", _share, 0.0),
-    Question("account_status", "user_id", "account:{}:status", bytes.decode, ""),
-    Question("recent_failures", "user_id", "user:{}:login_failures", _count, 0.0),
-    Question("input", "input_hash", "input:{}:users", _input, ""),
-    Question("profile", "user_id", "profile:{}", _profile, b"", _MAX_PROFILES),
+    Question("device_risk", "device_fingerprint", store_keys.DEVICE_RISK, _share, 0.0),
+    Question("account_status", "user_id", store_keys.ACCOUNT_STATUS, bytes.decode, ""),
+    Question("recent_failures", "user_id", store_keys.LOGIN_FAILURES, _count, 0.0),
+    Question("input", "input_hash", store_keys.INPUT, _input, ""),
+    Question("profile", "user_id", store_keys.PROFILE, _profile, b"", _MAX_PROFILES),
 )
 _NAMED = tuple(dict.fromkeys(question.of for question in QUESTIONS))
 """The columns that name whom we ask about."""

@@ -12,13 +12,13 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
+from dataflows.connectors import store_keys
 from features.profile import ProfileError, read
 from observability import metrics
 from observability.health import Readiness
 
 logger = logging.getLogger("fraud.profiles")
 
-PROFILE_KEY = "profile:{}"
 TTL_SECONDS = 180 * 86_400
 """Profiles of users who stay away longer go; what was normal half a year ago is no longer."""
 _CALL_SECONDS = 2.0
@@ -51,19 +51,15 @@ class ProfileStore:
         What is no profile is counted and taken as none.
         """
         try:
-            values: list[bytes | None] = self._client.mget([PROFILE_KEY.format(user) for user in users])
+            return stored_profiles(self._client, users)
         except (RedisError, OSError) as error:
             self._failed(error)
             return None
-        return {user: _sound(value) for user, value in zip(users, values, strict=True)}
 
     def write(self, profiles: Mapping[str, bytes]) -> bool:
         """Write profiles; return whether Redis took them."""
         try:
-            with self._client.pipeline(transaction=False) as pipeline:
-                for user, profile in profiles.items():
-                    pipeline.set(PROFILE_KEY.format(user), profile, ex=TTL_SECONDS)
-                pipeline.execute()
+            store_profiles(self._client, profiles)
         except (RedisError, OSError) as error:
             self._failed(error)
             return False
@@ -76,10 +72,28 @@ class ProfileStore:
         self._rests_until = time.monotonic() + _REST_SECONDS
 
 
+def stored_profiles(client: Any, users: Sequence[str]) -> dict[str, bytes]:
+    """Return the profile of each user, empty where there is none, or something that is no profile: that is counted.
+
+    Raises:
+        RedisError: If Redis does not answer.
+    """
+    values: list[bytes | None] = client.mget([store_keys.PROFILE.format(user) for user in users])
+    return {user: _sound(value) for user, value in zip(users, values, strict=True)}
+
+
+def store_profiles(client: Any, profiles: Mapping[str, bytes]) -> None:
+    """Write profiles, in one round trip; raises `RedisError` if Redis does not take them."""
+    with client.pipeline(transaction=False) as pipeline:
+        for user, profile in profiles.items():
+            pipeline.set(store_keys.PROFILE.format(user), profile, ex=TTL_SECONDS)
+        pipeline.execute()
+
+
 def _sound(value: bytes | None) -> bytes:
     try:
         read([value or b""])
     except ProfileError:
-        metrics.ANSWERS_REFUSED.labels(PROFILE_KEY).inc()
+        metrics.ANSWERS_REFUSED.labels(store_keys.PROFILE).inc()
         return b""
     return value or b""
